@@ -1,0 +1,77 @@
+# Every target first installs what it needs into this clone (.venv, node_modules); nothing is
+# installed outside it. `make help` lists the targets and their variables.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help setup python anvil fuzz test unit gas bench planted size lint format lock clean
+
+# A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
+# environment carries it past the shell's parser.
+VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE PROCESSES UPDATE ONLY
+literal = $(eval override $(1) := $$(value $(1)))
+$(foreach name,$(VARIABLES),$(call literal,$(name)))
+export $(VARIABLES)
+
+# Recipes run with the tools of the clone first: ape looks for `vyper` and `anvil` on PATH.
+RUN := scripts/_ci/run.sh
+WORKERS ?= auto
+
+help: ## Show this help
+	@awk 'BEGIN { FS = ":[^#]*## " } \
+	  /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2; next } \
+	  /^## / { printf "  %14s %s\n", "", substr($$0, 4) }' Makefile
+
+setup: python anvil ## Install everything (PYTHON=python3.12 picks the interpreter)
+
+python:
+	@scripts/_ci/setup.sh python
+
+anvil:
+	@scripts/_ci/setup.sh anvil
+
+fuzz: python ## Drive contracts and model together and compare everything
+## STEPS=100000 SEED=1 DECIMALS=6|8|18 ENGINE=pyrevm|pyevm|anvil PROCESSES=2
+## PRICES=file.csv[.gz] (columns ts,open,high,low,close) START= END= (times in it)
+## REPORT=file.json
+	@[ "$$ENGINE" != anvil ] || scripts/_ci/setup.sh anvil
+	@$(RUN) options fuzz STEPS SEED PRICES REPORT DECIMALS START END ENGINE PROCESSES
+
+test: python anvil ## Run every test: unit, differential, stateful, parity, sizes, integration
+	@$(RUN) python scripts/_ci/check_sizes.py
+	@$(RUN) python -m pytest -p no:ape_test tests --ignore=tests/integration -n $(WORKERS)
+	@$(RUN) ape test tests/integration --network ethereum:local:test
+	@$(RUN) ape test tests/integration --network ethereum:local:foundry
+
+gas: python anvil ## Measure gas and compare with the recorded snapshot (UPDATE=1 records)
+	@$(RUN) options gas UPDATE
+
+bench: python ## Steps per second: raw EVM replay, model alone, full loop (STEPS= SEED=)
+	@$(RUN) options bench STEPS SEED
+
+planted: python ## Plant each known bug and show that the fuzzer catches it (ONLY=name STEPS= SEED=)
+	@$(RUN) options planted ONLY STEPS SEED PROCESSES REPORT
+
+size: python ## Runtime size of every contract
+	@$(RUN) python scripts/_ci/check_sizes.py
+
+lint: python ## Formatting, style, types, spelling, house rules
+	@$(RUN) ruff format --check --quiet .
+	@$(RUN) ruff check --quiet .
+	@$(RUN) mypy
+	@$(RUN) codespell
+	@$(RUN) python scripts/_ci/check_style.py
+
+format: python ## Format the Python files
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+lock: ## Pin the requirements anew (needs uv)
+	@for name in requirements-build requirements; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --allow-unsafe \
+	    --no-emit-index-url --custom-compile-command "make lock" "$$name.in" -o "$$name.txt"; \
+	done
+
+clean: ## Remove everything make installed or built
+	@rm -rf .venv node_modules .setup.lock .ape .build .cache .hypothesis \
+	  .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
