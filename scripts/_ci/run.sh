@@ -13,6 +13,8 @@ for folder in node_modules/@foundry-rs/anvil-*/bin; do
 done
 export PATH="$PWD/.venv/bin:$PATH"
 export APE_DATA_FOLDER="$PWD/.ape"
+export VVM_BINARY_PATH="$PWD/.ape/vvm" # ape-vyper looks here for other compilers
+mkdir -p "$VVM_BINARY_PATH"
 export PYTHONPATH="$PWD"
 unset PYTHONHOME
 

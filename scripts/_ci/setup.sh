@@ -74,10 +74,11 @@ pip_install() {
   env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PYTHONPATH -u PYTHONHOME PIP_USER=0 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PYTHONUNBUFFERED=1 \
     .venv/bin/python -m pip install --require-hashes --no-build-isolation --use-pep517 \
-    -r "$1" 2>&1 | tee "$log" | awk -v total="$total" '
-      /^ *(Collecting|Requirement already satisfied:) / { n++ }
+    --no-deps -r "$1" 2>&1 | tee "$log" | awk -v total="$total" '
+      /^(Collecting|Processing|Requirement already satisfied:) / {
+        if (++n % 20 == 0) { print "setup:   " n " of " total " packages"; fflush() }
+      }
       /^Installing collected packages/ && total > 9 { print "setup:   unpacking"; fflush() }
-      /^ *Collecting / && n % 20 == 0 { print "setup:   " n " of about " total " packages"; fflush() }
     ' || {
     tail -n 8 "$log" >&2
     fail "pip could not install $1 (all of it: $log); check the network and run make again"
