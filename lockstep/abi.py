@@ -1,0 +1,192 @@
+"""ABI encoding by hand, for the few shapes a fuzzer needs; general codecs cost 10x the EVM call."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from eth_utils.crypto import keccak as _keccak
+
+from lockstep.engines.base import Log
+
+WORD = 2**256
+Value = int | str | bytes  # bool is an int; addresses are 0x.. text
+
+
+@lru_cache(maxsize=1 << 16)
+def keccak(data: bytes) -> bytes:
+    return _keccak(data)
+
+
+def selector(signature: str) -> bytes:
+    """First four bytes of the hash of "open(uint256,bool)"."""
+    return keccak(signature.encode())[:4]
+
+
+@lru_cache(maxsize=1 << 12)
+def _text_word(address: str) -> bytes:
+    if len(address) != 42 or not address.startswith("0x"):
+        raise ValueError(f"not an address: {address!r}")
+    return bytes(12) + bytes.fromhex(address[2:])
+
+
+def word(value: Value) -> bytes:
+    """One static word: unsigned, signed, bool, address (0x text) or bytes32."""
+    if isinstance(value, int):
+        if value >= 0:
+            return value.to_bytes(32, "big")
+        return value.to_bytes(32, "big", signed=True)
+    if isinstance(value, str):
+        return _text_word(value)
+    return value.ljust(32, b"\0")
+
+
+def words(*values: Value) -> bytes:
+    return b"".join([word(value) for value in values])
+
+
+def call(select: bytes, *values: Value) -> bytes:
+    """Calldata of a function whose arguments are all static."""
+    return select + b"".join([word(value) for value in values])
+
+
+def arguments(types: Sequence[str], values: Sequence[Value]) -> bytes:
+    """Arguments of any mix of static words, string and bytes (constructors, events)."""
+    head: list[bytes] = []
+    tail = b""
+    for kind, value in zip(types, values, strict=True):
+        if kind in ("string", "bytes"):
+            body = value.encode() if isinstance(value, str) else value
+            assert isinstance(body, bytes)
+            head.append(word(32 * len(types) + len(tail)))
+            tail += word(len(body)) + body + bytes(-len(body) % 32)
+        else:
+            head.append(word(value))
+    return b"".join(head) + tail
+
+
+# -- reverts ---------------------------------------------------------------------------------------
+
+ERROR_STRING = selector("Error(string)")
+PANIC = selector("Panic(uint256)")
+
+
+@lru_cache(maxsize=1 << 10)
+def error_string(reason: str) -> bytes:
+    """Revert data of `assert condition, "reason"`."""
+    return ERROR_STRING + arguments(["string"], [reason])
+
+
+def revert_reason(output: bytes) -> str:
+    """Revert data in words."""
+    if not output:
+        return "no reason"
+    if output[:4] == ERROR_STRING and len(output) >= 68:
+        length = int.from_bytes(output[36:68], "big")
+        return repr(output[68 : 68 + length].decode("utf-8", "replace"))
+    if output[:4] == PANIC and len(output) == 36:
+        return f"panic {int.from_bytes(output[4:], 'big'):#x}"
+    return f"raw data 0x{output.hex()}"
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+class Event:
+    """Event("Paid(address indexed who, uint256 amount)"): encodes logs and names them again."""
+
+    known: ClassVar[dict[bytes, "Event"]] = {}  # by topic, for reports
+
+    def __init__(self, declaration: str) -> None:
+        self.name, _, rest = declaration.strip().partition("(")
+        fields = [field.split() for field in rest.rstrip(")").split(",") if field.strip()]
+        self.fields = [(field[0], field[-1], "indexed" in field[1:-1]) for field in fields]
+        self.signature = f"{self.name}({','.join(kind for kind, _, _ in self.fields)})"
+        self.topic = keccak(self.signature.encode())
+        self._indexed = [i for i, field in enumerate(self.fields) if field[2]]
+        self._plain = [i for i, field in enumerate(self.fields) if not field[2]]
+        self._types = [self.fields[i][0] for i in self._plain]
+        self._static = not {"string", "bytes"} & set(self._types)
+        Event.known[self.topic] = self
+
+    def __call__(self, address: str, *values: Value) -> Log:
+        topics = (self.topic, *[word(values[i]) for i in self._indexed])
+        if self._static:
+            return address, topics, b"".join([word(values[i]) for i in self._plain])
+        return address, topics, arguments(self._types, [values[i] for i in self._plain])
+
+    def show(self, log: Log) -> str:
+        _, topics, data = log
+        raw = dict(zip(self._indexed, topics[1:], strict=False))
+        for position, index in enumerate(self._plain):
+            raw[index] = data[32 * position : 32 * position + 32]
+        shown = []
+        for i, (kind, name, _) in enumerate(self.fields):
+            value = raw.get(i, b"")
+            if kind in ("string", "bytes"):
+                start = int.from_bytes(value, "big")
+                length = int.from_bytes(data[start : start + 32], "big")
+                shown.append(f"{name}={data[start + 32 : start + 32 + length]!r}")
+            else:
+                shown.append(f"{name}={show_word(kind, value)}")
+        return f"{self.name}({', '.join(shown)})"
+
+
+def register_events(abi: Iterable[dict[str, Any]]) -> None:
+    """Make the events of a compiled contract known by name to reports."""
+    for item in abi:
+        if item["type"] == "event":
+            fields = [
+                f"{field['type']} {'indexed ' if field['indexed'] else ''}{field['name']}"
+                for field in item["inputs"]
+            ]
+            Event(f"{item['name']}({', '.join(fields)})")
+
+
+def show_word(kind: str, raw: bytes) -> str:
+    if kind == "address":
+        return "0x" + raw[-20:].hex()
+    if kind == "bool":
+        return str(any(raw))
+    if kind.startswith("int"):
+        return str(int.from_bytes(raw, "big", signed=True))
+    if kind.startswith("bytes"):
+        return "0x" + raw.hex()
+    return str(int.from_bytes(raw, "big"))
+
+
+def show_log(log: Log) -> str:
+    address, topics, data = log
+    event = Event.known.get(topics[0]) if topics else None
+    if event is None:
+        shown = ", ".join("0x" + topic.hex() for topic in topics)
+        return f"unknown event [{shown}] data 0x{data.hex()} from {address}"
+    return f"{event.show(log)} from {address}"
+
+
+# -- storage ---------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1 << 18)
+def mapping_slot(slot: int, key: int | str) -> int:
+    """Slot of mapping[key] in Vyper's layout: keccak(slot . key). Nest for nested mappings."""
+    return int.from_bytes(_keccak(slot.to_bytes(32, "big") + word(key)), "big")
+
+
+def signed(value: int) -> int:
+    """A storage word read as int256."""
+    return value - WORD if value >> 255 else value
+
+
+def unsigned(value: int) -> int:
+    """An int256 as its storage word."""
+    return value % WORD
+
+
+def encoder(signature: str) -> Callable[..., bytes]:
+    """encoder("open(uint256,bool)")(3, True) is the calldata; static arguments only."""
+    select = selector(signature)
+
+    def encode(*values: Value) -> bytes:
+        return select + b"".join([word(value) for value in values])
+
+    return encode

@@ -1,0 +1,65 @@
+"""What a protocol implements to be fuzzed: an Adapter, and the Twin it makes."""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from lockstep.engines.base import Engine
+from lockstep.step import ModelResult, Step
+
+Config = dict[str, Any]  # JSON-serialisable; everything a deployment depends on
+
+
+class Twin(Protocol):
+    """One deployed system and its model, at one moment."""
+
+    now: int
+
+    def execute_model(self, step: Step) -> ModelResult:
+        """Run the step on the model. A revert leaves no trace in it."""
+
+    def encode(self, step: Step) -> tuple[str, str, bytes]:
+        """Sender address, target address, calldata."""
+
+    def touched_words(self) -> Iterable[tuple[str, int, int]]:
+        """(address, slot, expected value) of what the last step touched, per the model.
+
+        Empty when the step changed nothing: this is how a step counts as a state change.
+        """
+
+    def all_words(self) -> Iterable[tuple[str, int, int]]:
+        """The whole observable state, per the model. Signed values as unsigned words."""
+
+    def views(self) -> Iterable[tuple[str, bytes, bytes, str]]:
+        """(address, calldata, expected output, label), sampled at intervals."""
+
+    def word_name(self, address: str, slot: int) -> str:
+        """A storage word in words, for a report."""
+
+    def describe(self, step: Step) -> str:
+        """One sentence: who does what."""
+
+    def statistics(self) -> dict[str, int]:
+        """Counts of this twin. Added up over twins, except names that begin with "largest"."""
+
+
+class Invariant(NamedTuple):
+    id: str
+    sentence: str
+    check: Callable[[Any], str | None]  # of a twin; None, or in words how it is broken
+    every: int = 1  # steps between two checks; 1 is each step
+
+
+class Adapter(Protocol):
+    name: str
+    import_path: str  # "package.module:NAME" of this adapter, written into regression tests
+    actions: Mapping[str, Any]
+    # action -> (producing action, positions of the args that are its return values)
+    references: Mapping[str, tuple[str, tuple[int, ...]]]
+    invariants: Sequence[Invariant]
+
+    def new_twin(self, engine: Engine, config: Config) -> Twin:
+        """Deploy. The same config gives the same addresses and state on a fresh engine."""
+
+    def generate(self, twin: Twin, rng: random.Random) -> Step:
+        """The next step; it may look at the model through the twin."""

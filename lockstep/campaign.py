@@ -1,0 +1,218 @@
+"""A campaign: chains of steps, each on a fresh deployment, in one process or several."""
+
+import multiprocessing
+import queue
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lockstep.adapter import Adapter, Config
+from lockstep.checker import Checker
+from lockstep.compare import Mismatch
+from lockstep.engines.base import open_engine
+from lockstep.regression import write_regression
+from lockstep.report import Tally
+from lockstep.shrink import shrink
+from lockstep.step import Step
+
+LENGTH = 20_000  # steps of a chain: bounds the memory and the time to shrink
+WHOLE_EVERY = 1_000
+TICK = 256  # steps between two signs of life
+
+
+class Divergence(NamedTuple):
+    """A failure, with all that is needed to have it again."""
+
+    kind: str
+    text: str
+    steps: list[Step]
+    config: Config
+    engine: str
+    chain: int
+    regression: str = ""  # the file it was written to
+    minimal: bool = False
+
+
+class Stopped(Exception):
+    """Another process found a failure, or the user pressed Ctrl-C."""
+
+
+class Plan(NamedTuple):
+    adapter: Adapter
+    steps: int
+    seed: int
+    configs: Sequence[Config] = ({},)
+    engine: str = "revm"
+    length: int = LENGTH
+    whole_every: int = WHOLE_EVERY
+
+    def chains(self) -> list[tuple[int, int, Config]]:
+        """(number, steps, config) of every chain; the configs take turns."""
+        count = -(-self.steps // self.length)
+        chains = []
+        for i in range(count):
+            steps = min(self.length, self.steps - i * self.length)
+            own = {"seed": derived_seed(self.seed, i), "chain": i, "chains": count}
+            chains.append((i, steps, {**self.configs[i % len(self.configs)], **own}))
+        return chains
+
+
+class Result(NamedTuple):
+    tally: Tally
+    divergence: Divergence | None
+    interrupted: bool
+
+
+def derived_seed(seed: int, chain: int) -> int:
+    return int.from_bytes(sha256(f"{seed}/{chain}".encode()).digest()[:6], "big")
+
+
+def run_chain(
+    plan: Plan, chain: tuple[int, int, Config], tally: Tally, tick: Callable[[int], None]
+) -> Divergence | None:
+    """One chain on a fresh engine. What was done is in the tally however it ends."""
+    number, length, config = chain
+    adapter, generate = plan.adapter, plan.adapter.generate
+    rng = random.Random(config["seed"])
+    counts = tally.counts
+    history: list[Step] = []
+    engine = open_engine(plan.engine)
+    checker = None
+    try:
+        checker = Checker(adapter, engine, config, plan.whole_every)
+        twin, run = checker.twin, checker.step
+        for done in range(1, length + 1):
+            step = generate(twin, rng)
+            history.append(step)
+            result = run(step)
+            key = (step.action, step.aim, result.ok, checker.changed, result.reason)
+            counts[key] = counts.get(key, 0) + 1
+            if not done % TICK:
+                tick(TICK)
+        tick(length % TICK)
+        checker.finish()
+    except Mismatch as found:
+        return Divergence(found.kind, found.text, history, config, plan.engine, number)
+    finally:
+        if checker is not None:
+            tally.add_twin(checker)
+        engine.close()
+    return None
+
+
+def run_campaign(
+    plan: Plan, processes: int = 1, tick: Callable[[int], None] = lambda steps: None
+) -> Result:
+    """All chains of the plan, up to the first failure. Ctrl-C keeps what was done."""
+    started = time.monotonic()
+    run = _run_here if processes <= 1 else _run_processes
+    result = run(plan, processes, tick)
+    result.tally.seconds = time.monotonic() - started
+    return result
+
+
+def _run_here(plan: Plan, _: int, tick: Callable[[int], None]) -> Result:
+    tally = Tally(plan.adapter)
+    try:
+        for chain in plan.chains():
+            divergence = run_chain(plan, chain, tally, tick)
+            if divergence is not None:
+                return Result(tally, divergence, False)
+    except KeyboardInterrupt:
+        return Result(tally, None, True)
+    return Result(tally, None, False)
+
+
+def _run_processes(plan: Plan, processes: int, tick: Callable[[int], None]) -> Result:
+    context = multiprocessing.get_context("fork")  # engines and adapters cannot be pickled
+    reports: Any = context.Queue()
+    stop = context.Event()
+    workers = [
+        context.Process(target=_work, args=(plan, i, processes, reports, stop), daemon=True)
+        for i in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    tally = Tally(plan.adapter)
+    divergence: Divergence | None = None
+    interrupted = False
+    waiting = processes
+    while waiting:
+        try:
+            kind, content = reports.get(timeout=1)
+        except queue.Empty:
+            if not any(worker.is_alive() for worker in workers) and reports.empty():
+                raise RuntimeError("a worker process died without a report") from None
+            continue
+        except KeyboardInterrupt:
+            interrupted = True
+            stop.set()
+            continue
+        if kind == "tick":
+            tick(content)
+        elif kind == "crash":
+            stop.set()
+            raise RuntimeError(f"a worker process failed: {content}")
+        else:
+            waiting -= 1
+            part, found = content
+            tally.merge(part)
+            if found is not None and divergence is None:
+                divergence = found
+                stop.set()
+    for worker in workers:
+        worker.join()
+    return Result(tally, divergence, interrupted and divergence is None)
+
+
+def _work(plan: Plan, worker: int, processes: int, reports: Any, stop: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+
+    def tick(steps: int) -> None:
+        reports.put(("tick", steps))
+        if stop.is_set():
+            raise Stopped
+
+    tally = Tally(plan.adapter)
+    found = None
+    try:
+        for chain in plan.chains()[worker::processes]:
+            found = run_chain(plan, chain, tally, tick)
+            if found is not None:
+                break
+    except Stopped:
+        pass
+    except BaseException as error:
+        reports.put(("crash", f"{type(error).__name__}: {error}"))
+        raise
+    reports.put(("done", (tally, found)))
+
+
+def investigate(
+    adapter: Adapter,
+    found: Divergence,
+    seconds: float = 60,
+    directory: str | Path = "tests/regressions",
+) -> Divergence:
+    """Shrink the failure and write it down as a regression test."""
+    engine = open_engine(found.engine)
+    try:
+        shrunk = shrink(adapter, engine, found.config, found.steps, found.kind, seconds)
+    finally:
+        engine.close()
+    if shrunk is None:
+        text = f"{found.text} (it did not recur on replay: model or generator keep hidden state)"
+        return found._replace(text=text)
+    path = write_regression(
+        adapter, found.config, shrunk.steps, shrunk.mismatch, found.engine, directory
+    )
+    return found._replace(
+        text=shrunk.mismatch.text,
+        steps=shrunk.steps,
+        regression=str(path),
+        minimal=shrunk.minimal,
+    )

@@ -1,0 +1,174 @@
+"""A fuzzing command for an adapter: options, progress, report, exit code.
+
+Exit codes: 0 agreement, 1 a divergence or a broken invariant, 2 bad input, 130 Ctrl-C.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from lockstep.adapter import Adapter, Config
+from lockstep.campaign import LENGTH, Divergence, Plan, investigate, run_campaign
+from lockstep.engines.base import ENGINES, EngineError
+from lockstep.errors import InputError
+from lockstep.prices import parse_time, read_bars
+from lockstep.progress import StepProgress
+from lockstep.report import check_writable, print_summary, write_report
+
+Build = Callable[[dict[str, Any]], tuple[Adapter, Sequence[Config]]]
+
+
+class Whole(click.ParamType):
+    """A whole number of at least `least`; underscores and commas may group the digits."""
+
+    name = "number"
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        digits = str(value).replace(",", "").replace("_", "")
+        number = int(digits) if digits.isascii() and digits.isdigit() else -1
+        if number < self.least:
+            self.fail(f"{value!r} is no whole number of at least {self.least}; try 100_000")
+        return number
+
+
+class OneLineError(click.ClickException):
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"error: {self.format_message()}", err=True)
+
+
+class FuzzCommand(click.Command):
+    """A command whose usage errors are one line, also when it runs inside another program."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            self._one_line(error)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.UsageError, InputError, EngineError) as error:
+            self._one_line(error)
+
+    def _one_line(self, error: Exception) -> NoReturn:
+        text = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        if isinstance(error, click.UsageError) and not isinstance(error, click.BadParameter):
+            text += " See --help."
+        raise OneLineError(" ".join(text.split())) from None
+
+
+def fuzz_command(
+    build: Build,
+    *,
+    name: str = "fuzz",
+    about: str,
+    examples: Sequence[str] = (),
+    options: Sequence[click.Option] = (),
+    directory: str = "tests/regressions",
+    default_steps: int = 100_000,
+) -> click.Command:
+    """The command. `build` gets all option values, "bars" (the bars of --prices, or None) among
+    them, and returns the adapter and its configs, which the chains of the campaign take in turn.
+    """
+
+    def run(**values: Any) -> None:
+        for edge in ("start", "end"):
+            if values[edge]:
+                parse_time(values[edge])
+        values["bars"] = None
+        if values["prices"]:
+            values["bars"] = read_bars(values["prices"], values["start"], values["end"])
+        if values["report"]:
+            check_writable(values["report"])
+        adapter, configs = build(values)
+        plan = Plan(
+            adapter, values["steps"], values["seed"], configs, values["engine"], values["length"]
+        )
+        raise SystemExit(fuzz(plan, values["processes"], values["report"], directory))
+
+    common = [
+        _option("steps", Whole(1), default_steps, "Steps in all; 100_000 and 100000 are the same."),
+        _option("seed", Whole(0), 1, "The same seed repeats the same campaign."),
+        _option("prices", click.Path(), None, "CSV or .gz with columns ts,open,high,low,close."),
+        _option("start", str, None, "First moment of the prices: 2020-03-12 or a unix time."),
+        _option("end", str, None, "The moment the prices end (itself not included)."),
+        _option("report", click.Path(), None, "Write the figures to this JSON file."),
+        _option("engine", click.Choice(ENGINES), "revm", "EVM to run the contracts on."),
+        _option("length", Whole(1), LENGTH, "Steps between two fresh deployments."),
+        _option("processes", Whole(1), 1, "Processes to share the work."),
+    ]
+    shown = "".join(f"\n  {line}" for line in examples)
+    text = f"{about}\n\n\b\nExamples:{shown}" if examples else about
+    text += (
+        "\n\nExit codes: 0 agreement, 1 divergence or broken invariant, 2 bad input, 130 Ctrl-C."
+    )
+    return FuzzCommand(name, callback=run, params=[*common, *options], help=text)
+
+
+def _option(name: str, kind: Any, default: Any, text: str) -> click.Option:
+    shown = default is not None
+    return click.Option([f"--{name}"], type=kind, default=default, help=text, show_default=shown)
+
+
+def fuzz(plan: Plan, processes: int, report: str | None, directory: str) -> int:
+    """Run the plan, show and save what it exercised; the exit code."""
+    console = Console()
+    with StepProgress(plan.steps, console) as progress:
+        result = run_campaign(plan, processes, progress.tick)
+    found = result.divergence
+    if found is not None:
+        told = f"{found.kind} in chain {found.chain} after {len(found.steps):,} steps; shrinking"
+        console.print(told, highlight=False, markup=False)
+        found = investigate(plan.adapter, found, directory=directory)
+    summary = {
+        "title": f"{plan.adapter.name} on {plan.engine}, seed {plan.seed}",
+        "adapter": plan.adapter.name,
+        "engine": plan.engine,
+        "seed": plan.seed,
+        "interrupted": result.interrupted,
+        **result.tally.summary(),
+        "divergence": _as_json(found),
+    }
+    print_summary(summary, console)
+    if report:
+        write_report(report, summary)
+    if found is not None:
+        _tell(found, console)
+        return 1
+    if result.interrupted:
+        console.print("interrupted: the figures cover what was done")
+        return 130
+    console.print("no divergence")
+    return 0
+
+
+def _as_json(found: Divergence | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "kind": found.kind,
+        "text": found.text,
+        "chain": found.chain,
+        "config": found.config,
+        "steps": [list(step) for step in found.steps],
+        "regression": found.regression,
+        "minimal": found.minimal,
+    }
+
+
+def _tell(found: Divergence, console: Console) -> None:
+    lines = [f"DIVERGENCE ({found.kind}): {found.text}"]
+    if found.regression:
+        lines.append(f"shrunk to {len(found.steps)} steps; run it again with")
+        lines.append(f"  python -m pytest {found.regression}")
+    console.print("\n".join(lines), highlight=False, markup=False)

@@ -1,0 +1,150 @@
+"""Compile Vyper in this process, with a cache on disk and with sources replaced by text.
+
+A cache entry lists every path the compiler read or looked for, with the hash of what it found, so a
+changed, new or deleted file anywhere in the imports is a miss. Overrides replace files of the tree
+by text without touching it: that is how bugs are planted.
+"""
+
+import hashlib
+import json
+import os
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+EVM_VERSION = "cancun"
+# Preamble of a blueprint: 0xFE, then 0x71 and version 0. create_from_blueprint skips 3 bytes of it.
+BLUEPRINT_PREAMBLE = bytes.fromhex("fe7100")
+
+
+class Artifact(NamedTuple):
+    path: str
+    abi: list[dict[str, Any]]
+    initcode: bytes  # without constructor arguments: append them
+    runtime: bytes
+    layout: dict[str, Any]  # Vyper's storage layout: name -> {slot, type, ..}, nested per module
+
+    def slot(self, name: str) -> int:
+        """Slot of a storage variable; "module.name" for one of an initialised module."""
+        entry: Any = self.layout
+        for part in name.split("."):
+            if part not in entry:
+                raise KeyError(f"{self.path} has no storage variable {name!r}")
+            entry = entry[part]
+        return int(entry["slot"])
+
+
+def blueprint_initcode(initcode: bytes) -> bytes:
+    """Initcode that deploys `initcode` as an ERC-5202 blueprint."""
+    code = BLUEPRINT_PREAMBLE + initcode
+    # PUSH2 length, RETURNDATASIZE, DUP2, PUSH1 10, RETURNDATASIZE, CODECOPY, RETURN
+    return b"\x61" + len(code).to_bytes(2, "big") + bytes.fromhex("3d81600a3d39f3") + code
+
+
+def compile_vyper(
+    path: str | Path,
+    *,
+    root: str | Path = ".",
+    overrides: Mapping[str, str] | None = None,
+    optimize: str = "gas",
+    cache: bool = True,
+) -> Artifact:
+    """Compile root/path. `overrides` maps paths relative to root to the text to use instead.
+
+    Imports resolve beside the importing file, then in root, then in site-packages. A pragma in the
+    source that contradicts `optimize` wins.
+    """
+    base = Path(root).resolve()
+    replaced = {str((base / name).resolve()): text for name, text in (overrides or {}).items()}
+    target = (base / path).resolve()
+    folder = base / ".cache" / "lockstep"
+    settings = f"vyper {version('vyper')} {EVM_VERSION} {optimize}"
+    stem = f"{target.stem}-{_digest(f'{target} {settings}')}"
+    inputs = folder / f"{stem}.inputs.json"
+    if cache and inputs.exists():
+        entry = folder / f"{stem}-{_fingerprint(json.loads(inputs.read_text()), replaced)}.json"
+        if entry.exists():
+            found = json.loads(entry.read_text())
+            code = (bytes.fromhex(found["initcode"]), bytes.fromhex(found["runtime"]))
+            return Artifact(str(path), found["abi"], *code, found["layout"])
+    artifact, read = _compile(target, base, replaced, optimize)
+    if cache:
+        folder.mkdir(parents=True, exist_ok=True)
+        body = artifact._asdict() | {
+            "initcode": artifact.initcode.hex(),
+            "runtime": artifact.runtime.hex(),
+        }
+        _write(folder / f"{stem}-{_fingerprint(read, replaced)}.json", body)
+        _write(inputs, read)
+    return artifact._replace(path=str(path))
+
+
+def _compile(
+    target: Path, base: Path, replaced: Mapping[str, str], optimize: str
+) -> tuple[Artifact, list[str]]:
+    # Imported late: a hit in the cache spares the second that loading the compiler takes.
+    from vyper.compiler import input_bundle, output, phases  # type: ignore[import-untyped]
+    from vyper.compiler.settings import (  # type: ignore[import-untyped]
+        OptimizationLevel,
+        Settings,
+        anchor_settings,
+    )
+
+    read: list[str] = []
+
+    class Bundle(input_bundle.FilesystemInputBundle):  # type: ignore[misc]
+        """Files of the tree, or the texts that stand in for them; records every path tried."""
+
+        def _normalize_path(self, path: Path) -> Path:
+            full = str(Path(os.path.abspath(path)).resolve())
+            read.append(full)
+            return Path(full) if full in replaced else super()._normalize_path(path)
+
+        def _load_from_path(self, resolved_path: Path, original_path: Path) -> Any:
+            found = replaced.get(str(resolved_path))
+            if found is None:
+                return super()._load_from_path(resolved_path, original_path)
+            identifier = self._generate_source_id(resolved_path)
+            return input_bundle.FileInput(identifier, original_path, resolved_path, found)
+
+    site = Path(sysconfig.get_paths()["purelib"])
+    bundle = Bundle([site, base])
+    file = bundle.load_file(target)
+    # The pragma in the source decides when it is there; merging two different values is an error.
+    pragma = phases.CompilerData(file, bundle).vyper_module.settings
+    level = pragma.optimize or OptimizationLevel.from_string(optimize)
+    settings = Settings(optimize=level, evm_version=pragma.evm_version or EVM_VERSION)
+    data = phases.CompilerData(file, bundle, settings, no_bytecode_metadata=True)
+    with anchor_settings(data.settings):
+        layout = data.storage_layout.get("storage_layout", {})
+        abi = output.build_abi_output(data)
+        artifact = Artifact(str(target), abi, data.bytecode, data.bytecode_runtime, layout)
+    # A path inside the compiler itself is covered by its version.
+    return artifact, sorted(set(read))
+
+
+def _fingerprint(paths: list[str], replaced: Mapping[str, str]) -> str:
+    parts = []
+    for name in paths:
+        if name in replaced:
+            parts.append(f"{name} {_digest(replaced[name])}")
+        elif os.path.isfile(name):
+            parts.append(f"{name} {_digest(Path(name).read_text())}")
+        else:
+            parts.append(f"{name} absent")
+    return _digest("\n".join(parts))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _write(path: Path, content: Any) -> None:
+    # Several processes may compile the same file: the last one to finish wins, whole.
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "w") as file:
+        json.dump(content, file)
+    os.replace(name, path)

@@ -1,0 +1,69 @@
+"""What every engine offers, and how one is opened by name."""
+
+from typing import NamedTuple, Protocol
+
+ENGINES = ("revm", "pyevm", "anvil")
+
+# Equal on all engines, so that EIP-712 domains, deadlines and out-of-gas limits agree.
+CHAIN_ID = 31_337
+GENESIS_TIME = 1_577_836_800  # 2020-01-01T00:00:00Z
+GAS_LIMIT = 30_000_000  # of one transaction
+
+Log = tuple[str, tuple[bytes, ...], bytes]  # address in lower case, topics, data
+
+
+class EngineError(RuntimeError):
+    """The engine itself failed. Never used for something the contract did."""
+
+
+class Outcome(NamedTuple):
+    ok: bool
+    output: bytes  # return data, or revert data
+    logs: list[Log]
+    halted: str  # "" or the reason of an exceptional halt; a halt is never equal to a revert
+    gas: int  # 0 when the engine does not report the gas of a separate transaction
+
+
+class Engine(Protocol):
+    name: str
+    gas_is_real: bool
+
+    def deploy(self, initcode: bytes, sender: str) -> str:
+        """Address (lower case) of the new contract; EngineError if it reverts or halts."""
+
+    def call(self, sender: str, to: str, data: bytes) -> Outcome:
+        """One transaction."""
+
+    def view(self, to: str, data: bytes) -> Outcome:
+        """The same without leaving anything behind (like eth_call). gas is always 0."""
+
+    def storage(self, address: str, slot: int, /) -> int: ...
+
+    def set_time(self, timestamp: int) -> None:
+        """Block timestamp of the next call. It may not go back, except by revert()."""
+
+    def snapshot(self) -> int: ...
+
+    def revert(self, snapshot: int) -> None:
+        """Back to the snapshot, time included. It is used up, with all taken after it."""
+
+    def code(self, address: str) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+def open_engine(name: str, gas_limit: int = GAS_LIMIT) -> Engine:
+    """A fresh engine with an empty state."""
+    if name == "revm":
+        from lockstep.engines.revm import RevmEngine
+
+        return RevmEngine(gas_limit)
+    if name == "pyevm":
+        from lockstep.engines.pyevm import PyEvmEngine
+
+        return PyEvmEngine(gas_limit)
+    if name == "anvil":
+        from lockstep.engines.anvil import AnvilEngine
+
+        return AnvilEngine(gas_limit)
+    raise ValueError(f"no engine {name!r}: choose one of {', '.join(ENGINES)}")
