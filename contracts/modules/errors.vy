@@ -1,0 +1,72 @@
+# pragma version 0.4.3
+"""
+@title Revert reasons
+@notice Every reason a user, keeper or liquidity provider can meet. Unique, no prefix.
+"""
+
+# Who may call, and when
+REENTRANT_CALL: constant(String[32]) = "reentrant call"
+NOT_OWNER: constant(String[32]) = "not the position owner"
+NOT_PUBLISHER: constant(String[32]) = "not the publisher"
+NOT_MARKET: constant(String[32]) = "not the market"
+NOT_DEPLOYER: constant(String[32]) = "not the deployer"
+ALREADY_SET: constant(String[32]) = "market already set"
+
+# Amounts
+ZERO_SIZE: constant(String[32]) = "zero size"
+ZERO_AMOUNT: constant(String[32]) = "zero amount"
+ZERO_SHARES: constant(String[32]) = "zero shares"
+UNKNOWN_SIDE: constant(String[32]) = "unknown side"
+SIZE_TOO_LARGE: constant(String[32]) = "size too large"
+SIZE_TOO_SMALL: constant(String[32]) = "size below the minimum"
+AMOUNT_TOO_LARGE: constant(String[32]) = "amount too large"
+
+# Positions
+NO_POSITION: constant(String[32]) = "no such position"
+POSITION_CLOSED: constant(String[32]) = "position is closed"
+EXCEEDS_POSITION: constant(String[32]) = "size exceeds the position"
+LIQUIDATABLE: constant(String[32]) = "position is liquidatable"
+HEALTHY: constant(String[32]) = "position is healthy"
+INSUFFICIENT_MARGIN: constant(String[32]) = "insufficient margin"
+
+# Limits of the market
+PRICE_PASSED: constant(String[32]) = "acceptable price passed"
+TIER_EXCEEDED: constant(String[32]) = "size above the last tier"
+OPEN_INTEREST_CAP: constant(String[32]) = "open interest cap reached"
+SKEW_CAP: constant(String[32]) = "skew cap reached"
+RESERVE_EXCEEDED: constant(String[32]) = "pool reserve exceeded"
+BACKLOG: constant(String[32]) = "liquidation backlog"
+NOTHING_TO_WITHDRAW: constant(String[32]) = "nothing to withdraw"
+
+# Prices
+STALE_PRICE: constant(String[32]) = "stale price"
+FUTURE_PRICE: constant(String[32]) = "price from the future"
+OLD_PRICE: constant(String[32]) = "price not newer"
+ZERO_PRICE: constant(String[32]) = "zero price"
+PRICE_TOO_LARGE: constant(String[32]) = "price too large"
+
+# Pool
+DEPOSIT_LIMIT: constant(String[32]) = "deposit exceeds the maximum"
+WITHDRAWAL_LIMIT: constant(String[32]) = "withdrawal exceeds the maximum"
+
+# Token
+ALLOWANCE_TOO_LOW: constant(String[32]) = "token allowance too low"
+BALANCE_TOO_LOW: constant(String[32]) = "token balance too low"
+CREDITED_LESS: constant(String[32]) = "token credited less than sent"
+TRANSFER_FAILED: constant(String[32]) = "token transfer failed"
+
+# Market parameters
+BAD_TOKEN: constant(String[32]) = "token has too many decimals"
+BAD_TIERS: constant(String[32]) = "bad tiers"
+BAD_RATES: constant(String[32]) = "bad rates or fees"
+BAD_LIMITS: constant(String[32]) = "bad size limits"
+BAD_AGE: constant(String[32]) = "bad price age"
+
+
+@internal
+@pure
+def _require(ok: bool, reason: String[32]):
+    """
+    @notice assert with a shared body: half the bytes of one with its reason inline.
+    """
+    assert ok, reason
