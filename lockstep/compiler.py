@@ -86,8 +86,8 @@ def _compile(
     target: Path, base: Path, replaced: Mapping[str, str], optimize: str
 ) -> tuple[Artifact, list[str]]:
     # Imported late: a hit in the cache spares the second that loading the compiler takes.
-    from vyper.compiler import input_bundle, output, phases  # type: ignore[import-untyped]
-    from vyper.compiler.settings import (  # type: ignore[import-untyped]
+    from vyper.compiler import input_bundle, output, phases
+    from vyper.compiler.settings import (
         OptimizationLevel,
         Settings,
         anchor_settings,

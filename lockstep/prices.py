@@ -15,7 +15,7 @@ from lockstep.errors import InputError
 WAD = 10**18
 COLUMNS = ("ts", "open", "high", "low", "close")
 MINUTE = 60
-_DECIMAL = re.compile(r"\+?(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,3}))?")
+_DECIMAL = re.compile(r"\+?(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,3}))?", re.ASCII)
 
 
 class PriceFileError(InputError):
@@ -100,21 +100,25 @@ def _lines(path: Path) -> Iterator[str]:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise PriceFileError(
-            f"{path}: line 1: not a text file; give a CSV or a gz of one"
-        ) from None
+        raise PriceFileError(f"{path}: line 1: not text; give a CSV or a gz of one") from None
     yield from text.splitlines()
 
 
 def _unpack(path: Path, raw: bytes) -> bytes:
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        text = stream.decompress(raw)
-    except zlib.error:
-        raise PriceFileError(f"{path}: line 1: not a gzip file; rename or compress it") from None
-    if not stream.eof:
-        line = text.count(b"\n") + 1
-        raise PriceFileError(f"{path}: line {line}: the gzip data is truncated; download it again")
+    text = b""
+    while raw:  # a gz may be several, one after the other
+        stream = zlib.decompressobj(wbits=31)
+        try:
+            text += stream.decompress(raw)
+        except zlib.error:
+            line = text.count(b"\n") + 1
+            raise PriceFileError(
+                f"{path}: line {line}: not valid gzip; download it again"
+            ) from None
+        if not stream.eof:
+            line = text.count(b"\n") + 1
+            raise PriceFileError(f"{path}: line {line}: the gzip is truncated; download it again")
+        raw = stream.unused_data
     return text
 
 
@@ -122,14 +126,12 @@ def _bars(path: Path) -> Iterator[Bar]:
     lines = _lines(path)
     header = next(lines, "").strip()
     if not header:
-        raise PriceFileError(
-            f"{path}: line 1: empty; give a CSV that starts with {','.join(COLUMNS)}"
-        )
+        raise PriceFileError(f"{path}: line 1: empty; start it with {','.join(COLUMNS)}")
     names = [name.strip().strip('"').lower() for name in header.split(",")]
     for column in COLUMNS:
         if column not in names:
             raise PriceFileError(
-                f"{path}: line 1: no column {column!r} among {header[:60]!r}; rename it"
+                f"{path}: line 1: no column {column!r} in the header {header[:60]!r}; add it"
             )
     where = [names.index(column) for column in COLUMNS]
     previous = -1
@@ -150,9 +152,7 @@ def _bars(path: Path) -> Iterator[Bar]:
         at = int(stamp) // unit
         if at <= previous:
             what = "repeats the previous one" if at == previous else "is before the previous one"
-            raise PriceFileError(
-                f"{path}: line {number}: ts {stamp} {what}; sort, and drop duplicates"
-            )
+            raise PriceFileError(f"{path}: line {number}: ts {stamp} {what}; sort, drop duplicates")
         previous = at
         try:
             values = [parse_wad(fields[i]) for i in where[1:]]

@@ -93,6 +93,7 @@ class Shrinker:
     def __init__(
         self, adapter: Adapter, engine: Engine, config: Config, kind: str, seconds: float
     ) -> None:
+        self._adapter = adapter
         self._run: Callable[[list[Symbolic]], Replay] = lambda items: run(
             adapter, engine, config, items
         )
@@ -111,7 +112,8 @@ class Shrinker:
         replay = self._run(items)
         if replay.mismatch is None or replay.mismatch.kind != self._kind:
             return False
-        self.best = items[: len(replay.steps)]
+        # References are read anew: a raw id may by now be that of another step.
+        self.best = symbolise(self._adapter, replay)
         self.found = replay
         return True
 
@@ -206,12 +208,10 @@ def shrink(
     shrinker = Shrinker(adapter, engine, config, kind, seconds)
     if not shrinker.accept([Symbolic(i, step, {}) for i, step in enumerate(steps)]):
         return None
-    assert shrinker.found is not None
-    symbolic = symbolise(adapter, shrinker.found)
-    shrinker.accept(symbolic)
     shrinker.drop_steps()
     while shrinker.round_arguments() and not shrinker.out_of_time():
         shrinker.drop_steps()
     found = shrinker.found
+    assert found is not None
     assert found.mismatch is not None
     return Shrunk(found.steps, found.mismatch, shrinker.replays, not shrinker.out_of_time())

@@ -128,6 +128,9 @@ class RevmEngine:
         self.set_time(self._time)
 
     def code(self, address: str) -> bytes:
+        known = self._accounts.get(address)
+        if known is not None and known[2]:
+            return known[2]  # moved code carries no padding until it has run
         return bytes(self._evm.get_code(address) or b"")[:-PADDING]
 
     def close(self) -> None:
