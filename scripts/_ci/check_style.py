@@ -28,7 +28,8 @@ STOCK_NAMES = {"alice", "bob", "accounts"}
 
 FOREIGN_TEXT = re.compile(
     r"""
-      registry\.(npmjs|yarnpkg) | files\.pythonhosted | pypi\.(org|python) | crates\.io/api
+      \bregistry\.\w+\.\w+ | https?://\S+(?:/simple\b|\.whl|\.tgz|\.tar\.gz)
+    | ^\s*--(?:extra-)?index-url | ^\s*--find-links | "resolved":
     | (?<![\w.<>-])/(?:work|root)/
     | (?<![\w.<>-])/(?:home|Users)/\w
     | file:/{3}

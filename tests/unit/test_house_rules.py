@@ -90,7 +90,10 @@ def test_stock_names_are_refused_in_tests() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "https://" + "registry." + "npmjs.org/x",
+        "https://" + "registry." + "example.org/x",
+        "https://" + "example.org/files/x.whl",
+        "--find" + "-links wheels",
+        '  "res' + 'olved": "x"',
         "from " + "/" + "work/main",
         "see /" + "home/someone/x",
         "file:" + "///x",
