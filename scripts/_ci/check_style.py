@@ -29,7 +29,7 @@ STOCK_NAMES = {"alice", "bob", "accounts"}
 FOREIGN_TEXT = re.compile(
     r"""
       \bregistry\.\w+\.\w+ | https?://\S+(?:/simple\b|\.whl|\.tgz|\.tar\.gz)
-    | ^\s*--(?:extra-)?index-url | ^\s*--find-links | "resolved":
+    | ^\s*--(?:extra-)?index-url | ^\s*--find-links | "resolved"\s*:
     | (?<![\w.<>-])/(?:work|root)/
     | (?<![\w.<>-])/(?:home|Users)/\w
     | file:/{3}
