@@ -1,0 +1,140 @@
+"""The little of a chain that the model needs: time, atomic calls, events, revert reasons.
+
+Storage is plain attributes (immutable values only) and `Storage` mappings. An external call that
+reverts restores both, so a revert leaves no trace.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+ZERO_ADDRESS = "0x" + "00" * 20
+MAX_UINT256 = 2**256 - 1
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound="Contract")
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Revert(Exception):
+    """A call that changes nothing. `reason` is empty where the contract gives none."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Event(NamedTuple):
+    """One log entry; `fields` in the order of the event's declaration."""
+
+    address: str
+    name: str
+    fields: tuple[Any, ...]
+
+
+class Chain:
+    """Contracts that share time and transactions.
+
+    `address_of(creator, nonce)` names the contracts that contracts create; a differential run
+    passes the real derivation, on its own the model needs no hash function.
+    """
+
+    def __init__(
+        self, timestamp: int = 1, address_of: Callable[[str, int], str] | None = None
+    ) -> None:
+        self.timestamp = timestamp
+        self.contracts: list[Contract] = []
+        self.writes: list[tuple[Storage[Any, Any], Any, Any]] = []
+        self.events: list[Event] = []
+        self.is_executing = False
+        self._address_of = address_of or _plain_address
+
+    def new_address(self, creator: str, nonce: int) -> str:
+        """Address of the contract that `creator` creates as its `nonce`-th."""
+        return self._address_of(creator, nonce)
+
+    def execute(self, call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        """Runs `call` as one transaction: `writes` and `events` are its own, a revert undoes it."""
+        self.writes = []
+        self.events = []
+        saved = [(contract, contract.__dict__.copy()) for contract in self.contracts]
+        self.is_executing = True
+        try:
+            return call(*args, **kwargs)
+        except BaseException:
+            self._restore(saved)
+            raise
+        finally:
+            self.is_executing = False
+
+    def probe(self, call: Callable[[], R]) -> R:
+        """Runs `call` as a transaction and undoes it even when it succeeds."""
+        writes, events = self.writes, self.events
+        self.writes = []
+        self.events = []
+        saved = [(contract, contract.__dict__.copy()) for contract in self.contracts]
+        self.is_executing = True
+        try:
+            return call()
+        finally:
+            self._restore(saved)
+            self.is_executing = False
+            self.writes, self.events = writes, events
+
+    def _restore(self, saved: "list[tuple[Contract, dict[str, Any]]]") -> None:
+        for storage, key, old in reversed(self.writes):
+            dict.__setitem__(storage, key, old)
+        for contract, state in saved:
+            contract.__dict__.clear()
+            contract.__dict__.update(state)
+        del self.contracts[len(saved) :]
+        self.events = []
+
+
+class Contract:
+    """A model of one deployed contract."""
+
+    def __init__(self, chain: Chain, address: str) -> None:
+        self.chain = chain
+        self.address = address
+        chain.contracts.append(self)
+
+    def log(self, name: str, *fields: Any) -> None:
+        """Emits an event."""
+        self.chain.events.append(Event(self.address, name, fields))
+
+
+class Storage(dict[K, V]):
+    """A mapping with a default value that remembers what was written."""
+
+    def __init__(self, chain: Chain, default: V) -> None:
+        super().__init__()
+        self.chain = chain
+        self.default = default
+
+    def __missing__(self, key: K) -> V:
+        return self.default
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.chain.writes.append((self, key, self[key]))
+        super().__setitem__(key, value)
+
+
+def external(
+    function: Callable[Concatenate[C, P], R],
+) -> Callable[Concatenate[C, P], R]:
+    """Marks a function that changes state: called from outside it is a transaction of its own."""
+
+    @wraps(function)
+    def call(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.chain.is_executing:
+            return function(self, *args, **kwargs)
+        return self.chain.execute(function, self, *args, **kwargs)
+
+    return call
+
+
+def _plain_address(creator: str, nonce: int) -> str:
+    return f"0x{(int(creator, 16) + (nonce << 128)) % 2**160:040x}"

@@ -1,0 +1,66 @@
+"""Mirror of contracts/modules/errors.vy."""
+
+from python_model.evm import Revert
+
+# Who may call, and when
+REENTRANT_CALL = "reentrant call"
+NOT_OWNER = "not the position owner"
+NOT_PUBLISHER = "not the publisher"
+NOT_MARKET = "not the market"
+NOT_DEPLOYER = "not the deployer"
+ALREADY_SET = "market already set"
+
+# Amounts
+ZERO_SIZE = "zero size"
+ZERO_AMOUNT = "zero amount"
+ZERO_SHARES = "zero shares"
+UNKNOWN_SIDE = "unknown side"
+SIZE_TOO_LARGE = "size too large"
+SIZE_TOO_SMALL = "size below the minimum"
+AMOUNT_TOO_LARGE = "amount too large"
+
+# Positions
+NO_POSITION = "no such position"
+POSITION_CLOSED = "position is closed"
+EXCEEDS_POSITION = "size exceeds the position"
+LIQUIDATABLE = "position is liquidatable"
+HEALTHY = "position is healthy"
+INSUFFICIENT_MARGIN = "insufficient margin"
+
+# Limits of the market
+PRICE_PASSED = "acceptable price passed"
+TIER_EXCEEDED = "size above the last tier"
+OPEN_INTEREST_CAP = "open interest cap reached"
+SKEW_CAP = "skew cap reached"
+RESERVE_EXCEEDED = "pool reserve exceeded"
+BACKLOG = "liquidation backlog"
+NOTHING_TO_WITHDRAW = "nothing to withdraw"
+
+# Prices
+STALE_PRICE = "stale price"
+FUTURE_PRICE = "price from the future"
+OLD_PRICE = "price not newer"
+ZERO_PRICE = "zero price"
+PRICE_TOO_LARGE = "price too large"
+
+# Pool
+DEPOSIT_LIMIT = "deposit exceeds the maximum"
+WITHDRAWAL_LIMIT = "withdrawal exceeds the maximum"
+
+# Token
+ALLOWANCE_TOO_LOW = "token allowance too low"
+BALANCE_TOO_LOW = "token balance too low"
+CREDITED_LESS = "token credited less than sent"
+TRANSFER_FAILED = "token transfer failed"
+
+# Market parameters
+BAD_TOKEN = "token has too many decimals"
+BAD_TIERS = "bad tiers"
+BAD_RATES = "bad rates or fees"
+BAD_LIMITS = "bad size limits"
+BAD_AGE = "bad price age"
+
+
+def _require(ok: bool, reason: str) -> None:
+    if not ok:
+        raise Revert(reason)

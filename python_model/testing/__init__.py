@@ -1,0 +1,1 @@
+"""Mirrors of the test contracts in contracts/testing."""
