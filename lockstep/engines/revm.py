@@ -24,6 +24,15 @@ _ACCOUNT = re.compile(
 _SLOT = re.compile(
     r"(\d+): StorageSlot \{ previous_or_original_value: \d+, present_value: (\d+) \}"
 )
+_make = tuple.__new__  # of a NamedTuple: a third of the time its constructor takes
+
+
+class _LowerCase(dict[str, str]):
+    """Checksummed address -> lower case, worked out once."""
+
+    def __missing__(self, address: str) -> str:
+        self[address] = lower = address.lower()
+        return lower
 
 
 class RevmEngine:
@@ -38,7 +47,7 @@ class RevmEngine:
         self._number = 0
         self._checkpoints: list[tuple[JournalCheckpoint, int]] = []
         self._accounts: dict[str, tuple[int, int, bytes, dict[int, int]]] = {}
-        self._lower: dict[str, str] = {}
+        self._lower = _LowerCase()
         self._open()
         self.set_time(GENESIS_TIME)
 
@@ -69,20 +78,12 @@ class RevmEngine:
         evm.reset_transient_storage()
         result = evm.result
         assert result is not None
-        raw = result.logs
-        if not raw:
-            return Outcome(True, output, [], "", 0)
+        lower = self._lower
         logs: list[Log] = []
-        for log in raw:
+        for log in result.logs:
             topics, body = log.data
-            logs.append((self._lower_case(log.address), tuple(topics), body))
-        return Outcome(True, output, logs, "", 0)
-
-    def _lower_case(self, address: str) -> str:
-        known = self._lower.get(address)
-        if known is None:
-            known = self._lower[address] = address.lower()
-        return known
+            logs.append((lower[log.address], tuple(topics), body))
+        return _make(Outcome, (True, output, logs, "", 0))
 
     def _failure(self, text: str) -> Outcome:
         # "Revert { gas_used: 1, output: 0x.. }" or "Halt { reason: OutOfGas(Basic), gas_used: 1 }";
@@ -154,7 +155,11 @@ class RevmEngine:
             found = _SLOT.findall(text, head.end(), stop)
             if len(found) != text.count("StorageSlot {", head.end(), stop):
                 raise EngineError("revm: a storage slot of the journal could not be read")
-            slots.update((int(slot), int(value)) for slot, value in found)
+            for slot, value in found:
+                if value == "0":
+                    slots.pop(int(slot), None)
+                else:
+                    slots[int(slot)] = int(value)
             self._accounts[address] = (balance, nonce, self.code(address), slots)
         del text
         self._open()

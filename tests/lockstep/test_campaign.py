@@ -92,7 +92,7 @@ def test_shrinking_rounds_values_and_keeps_references() -> None:
     engine.close()
     assert shrunk is not None
     first, second = shrunk.steps
-    assert (first.action, first.args) == ("open", (900_000_000,))
+    assert (first.action, first.args) == ("open", (1_000_000_000,))
     assert (second.action, second.args) == ("close", (1,))
     assert first.at == second.at
     assert shrunk.mismatch.kind == "storage"
