@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, Protocol
 from lockstep.engines.base import Engine
 from lockstep.step import ModelResult, Step
 
-Config = dict[str, Any]  # JSON-serialisable; everything a deployment depends on
+# JSON-serialisable; everything a deployment depends on. A campaign adds "seed" (of the chain),
+# "chain" (its number) and "chains" (how many there are).
+Config = dict[str, Any]
 
 
 class Twin(Protocol):

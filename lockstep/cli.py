@@ -129,7 +129,10 @@ def fuzz(plan: Plan, processes: int, report: str | None, directory: str) -> int:
     if found is not None:
         told = f"{found.kind} in chain {found.chain} after {len(found.steps):,} steps; shrinking"
         console.print(told, highlight=False, markup=False)
-        found = investigate(plan.adapter, found, directory=directory)
+        try:
+            found = investigate(plan.adapter, found, directory=directory)
+        except KeyboardInterrupt:
+            console.print("shrinking stopped; the steps are reported as they were found")
     summary = {
         "title": f"{plan.adapter.name} on {plan.engine}, seed {plan.seed}",
         "adapter": plan.adapter.name,

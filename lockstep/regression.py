@@ -1,12 +1,13 @@
 """Write a failure down as a pytest file that tells its story, and run such files."""
 
 import hashlib
+import json
 import os
 import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from pprint import pformat
+from typing import Any
 
 from lockstep.adapter import Adapter, Config
 from lockstep.checker import Checker
@@ -18,9 +19,13 @@ TEMPLATE = '''"""{title}
 
 {text}
 
+Expected is what the model says, got what the contract did. The story:
+
 {story}
 """
 
+# ruff: noqa: E501
+# fmt: off
 from {module} import {name}
 from lockstep.regression import replay
 from lockstep.step import Step
@@ -33,7 +38,7 @@ STEPS = [
 
 
 def test_{identifier}() -> None:
-    replay({name}, CONFIG, STEPS, {engine!r})
+    replay({name}, CONFIG, STEPS, "{engine}")
 '''
 
 
@@ -84,12 +89,8 @@ def write_regression(
     """Write tests/regressions/test_<kind>_<hash>.py, whole or not at all."""
     module, name = adapter.import_path.split(":")
     lines = story(adapter, config, steps, engine)
-    # repr of the plain values: the file must not depend on how Step prints itself
-    literals = "\n".join(
-        f"    Step({step.action!r}, {step.actor!r}, {step.args!r}, {step.at}, {step.aim!r}),"
-        for step in steps
-    )
-    settings = pformat(config, width=96)
+    literals = "\n".join(f"    Step{literal(tuple(step))}," for step in steps)
+    settings = literal(config)
     content = f"{adapter.import_path}\n{settings}\n{literals}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     identifier = re.sub(r"\W+", "_", mismatch.kind).strip("_").lower() + "_" + digest
@@ -107,6 +108,20 @@ def write_regression(
     path = Path(directory) / f"test_{identifier}.py"
     write_whole(path, body)
     return path
+
+
+def literal(value: Any) -> str:
+    """Python source of plain data, with double quotes."""
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        inside = ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items())
+        return f"{{{inside}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
+    return repr(value)
 
 
 def _docstring(text: str) -> str:
