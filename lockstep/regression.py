@@ -24,7 +24,7 @@ Expected is what the model says, got what the contract did. The story:
 {story}
 """
 
-# ruff: noqa: E501
+# ruff: noqa: E501, I001, RUF100
 # fmt: off
 from {module} import {name}
 from lockstep.regression import replay

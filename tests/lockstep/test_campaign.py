@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from toy_vault import ADAPTER, ROOT, SOURCE, VaultAdapter, VaultTwin, planted
 
-from lockstep import abi, campaign
+from lockstep import abi
 from lockstep.adapter import Invariant
 from lockstep.campaign import Divergence, Plan, investigate, run_campaign
 from lockstep.cli import fuzz_command
@@ -24,7 +24,7 @@ from lockstep.compiler import blueprint_initcode, compile_vyper
 from lockstep.edges import find_edge, largest_accepted, smallest_accepted
 from lockstep.engines import open_engine
 from lockstep.errors import InputError
-from lockstep.regression import replay, write_regression
+from lockstep.regression import replay
 from lockstep.report import check_writable
 from lockstep.shrink import shrink, simpler_integers
 from lockstep.stateful import state_machine
@@ -399,5 +399,3 @@ def test_regression_file_replays_on_other_engines(tmp_path: Path) -> None:
     replay(ADAPTER, found.config, found.steps, "pyevm")
     with pytest.raises(AssertionError, match="return value: expected 9, got 10"):
         replay(buggy, found.config, found.steps, "pyevm")
-    assert campaign.LENGTH <= 100_000
-    assert callable(write_regression)
