@@ -36,7 +36,7 @@ MARKET_BLUEPRINT: public(immutable(address))
 POOL_BLUEPRINT: public(immutable(address))
 FEED_BLUEPRINT: public(immutable(address))
 
-# Per second, WAD: 8.64 % a day.
+# Of the price per second, WAD: 8.64 % a day.
 MAX_RATE: constant(uint256) = 10**12
 MAX_FEE: constant(uint256) = 10**16
 MAX_AGE: constant(uint256) = 86_400
@@ -115,14 +115,12 @@ def _check_params(params: IPerpMarket.MarketParams):
         params.min_size > 0
         and params.min_size <= params.tiers[0].max_size
         and params.max_open_interest <= constants.MAX_SIZE
-        # Half the scale at most, so that a fill never moves the price by more than half.
-        and 2 * params.max_open_interest <= params.skew_scale
         and params.skew_scale <= constants.MAX_SIZE
         and params.max_skew <= params.max_open_interest,
         errors.BAD_LIMITS,
     )
     errors._require(
-        params.max_funding_rate <= MAX_RATE
+        params.max_funding_rate <= constants.WAD
         and params.max_utilisation_rate <= MAX_RATE
         and params.maker_fee <= params.taker_fee
         and params.taker_fee <= MAX_FEE
@@ -150,3 +148,12 @@ def _check_params(params: IPerpMarket.MarketParams):
         last_size = tier.max_size
         last_initial = tier.initial_fraction
         last_maintenance = tier.maintenance_fraction
+    # The skew stays within the open interest, so these bound what it can do: a fill is moved by no
+    # more than the lowest maintenance fraction, hence a healthy position can always pay for its own
+    # exit, and funding never runs faster than MAX_RATE.
+    errors._require(
+        params.max_open_interest * constants.WAD
+        <= params.skew_scale * params.tiers[0].maintenance_fraction
+        and params.max_open_interest * params.max_funding_rate <= params.skew_scale * MAX_RATE,
+        errors.BAD_SKEW_SCALE,
+    )

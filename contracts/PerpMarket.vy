@@ -130,34 +130,12 @@ def open(side: uint256, size: uint256, margin: uint256, acceptable_price: uint25
     errors._require(side <= constants.SHORT, errors.UNKNOWN_SIDE)
     self._require_amount(margin)
     marks: Marks = self._settle_tradable_marks()
-    fill_price: uint256 = self._check_added_risk(side, 0, size, acceptable_price, marks)
-    fee: uint256 = self._trade_fee(side, size, fill_price)
-    position: IPerpMarket.Position = IPerpMarket.Position(
-        owner=msg.sender,
-        side=side,
-        tier=self._tier_of(size),
-        size=size,
-        margin=self._add_margin(0, margin, fee),
-        entry_price=fill_price,
-        entry_funding=marks.funding[side],
-        epoch=0,
-        previous_id=0,
-        next_id=0,
-    )
-    self._require_initial_margin(position, marks)
+    position: IPerpMarket.Position = empty(IPerpMarket.Position)
+    position.owner = msg.sender
+    position.side = side
     position_id: uint256 = self._new_position_id()
-    self._attach(position_id, position)
-    self._add_to_ledgers(0, fee)
-    log IPerpMarket.PositionOpened(
-        position_id=position_id,
-        owner=msg.sender,
-        side=side,
-        size=size,
-        margin=margin,
-        fill_price=fill_price,
-        fee=fee,
-    )
-    token_transfer._pull(token, msg.sender, margin)
+    log IPerpMarket.PositionOpened(position_id=position_id, owner=msg.sender, side=side)
+    self._add_size(position_id, position, size, margin, acceptable_price, marks)
     self._exit()
     return position_id
 
@@ -175,33 +153,7 @@ def increase(position_id: uint256, size: uint256, margin: uint256, acceptable_pr
         self._require_amount(margin)
     position: IPerpMarket.Position = self._load_own_position(position_id)
     marks: Marks = self._settle_tradable_marks()
-    fill_price: uint256 = self._check_added_risk(
-        position.side, position.size, size, acceptable_price, marks
-    )
-    fee: uint256 = self._trade_fee(position.side, size, fill_price)
-    self._detach(position_id, position)
-    position.margin = self._add_margin(position.margin, margin, fee)
-    position.entry_price = margin_math._average_entry_price(
-        position.side, position.size, position.entry_price, size, fill_price
-    )
-    position.entry_funding = margin_math._average_entry_funding(
-        position.size, position.entry_funding, size, marks.funding[position.side]
-    )
-    position.size += size
-    position.tier = self._tier_of(position.size)
-    self._require_initial_margin(position, marks)
-    self._attach(position_id, position)
-    self._add_to_ledgers(0, fee)
-    log IPerpMarket.PositionIncreased(
-        position_id=position_id,
-        owner=msg.sender,
-        size=size,
-        margin=margin,
-        fill_price=fill_price,
-        fee=fee,
-    )
-    if margin > 0:
-        token_transfer._pull(token, msg.sender, margin)
+    self._add_size(position_id, position, size, margin, acceptable_price, marks)
     self._exit()
 
 
@@ -223,11 +175,10 @@ def reduce(position_id: uint256, size: uint256, acceptable_price: uint256):
     fee: uint256 = 0
     fill_price, value, fee = self._check_exit(position, size, acceptable_price, marks)
     self._detach(position_id, position)
-    claim: uint256 = self._take_profit(position.owner, value)
-    balance: int256 = convert(position.margin, int256) + value - convert(claim + fee, int256)
-    errors._require(balance > 0, errors.INSUFFICIENT_MARGIN)
-    position.margin = convert(balance, uint256)
-    self._require_amount(position.margin)
+    balance: uint256 = 0
+    claim: uint256 = 0
+    balance, claim = self._realise(position, value)
+    position.margin = self._change_margin(balance, 0, fee)
     position.size -= size
     position.tier = self._tier_of(position.size)
     errors._require(not self._is_liquidatable(position, marks), errors.INSUFFICIENT_MARGIN)
@@ -262,10 +213,9 @@ def close(position_id: uint256, acceptable_price: uint256) -> uint256:
     fill_price, value, fee = self._check_exit(position, position.size, acceptable_price, marks)
     self._detach(position_id, position)
     self._erase(position_id)
-    claim: uint256 = self._take_profit(position.owner, value)
-    balance: uint256 = convert(
-        convert(position.margin, int256) + value - convert(claim, int256), uint256
-    )
+    balance: uint256 = 0
+    claim: uint256 = 0
+    balance, claim = self._realise(position, value)
     fee = min(fee, balance)
     payout: uint256 = balance - fee
     self._add_to_ledgers(0, fee)
@@ -295,7 +245,7 @@ def add_margin(position_id: uint256, amount: uint256):
     position: IPerpMarket.Position = self._load_own_position(position_id)
     self._require_amount(amount)
     self._detach(position_id, position)
-    position.margin = self._add_margin(position.margin, amount, 0)
+    position.margin = self._change_margin(position.margin, amount, 0)
     self._attach(position_id, position)
     log IPerpMarket.MarginAdded(position_id=position_id, owner=msg.sender, amount=amount)
     token_transfer._pull(token, msg.sender, amount)
@@ -311,10 +261,9 @@ def remove_margin(position_id: uint256, amount: uint256):
     self._enter()
     position: IPerpMarket.Position = self._load_own_position(position_id)
     self._require_amount(amount)
-    errors._require(amount < position.margin, errors.INSUFFICIENT_MARGIN)
     marks: Marks = self._settle_tradable_marks()
     self._detach(position_id, position)
-    position.margin -= amount
+    position.margin = self._change_margin(position.margin, 0, amount)
     self._require_initial_margin(position, marks)
     self._attach(position_id, position)
     log IPerpMarket.MarginRemoved(position_id=position_id, owner=msg.sender, amount=amount)
@@ -380,9 +329,11 @@ def liquidate(position_id: uint256):
     position: IPerpMarket.Position = self._load_position(position_id)
     marks: Marks = self._settle_fresh_marks()
     errors._require(self._is_liquidatable(position, marks), errors.HEALTHY)
-    sweep: Sweep = self._liquidate(position_id, position, marks, empty(Sweep))
-    sweep.has_backlog = self._has_backlog()
-    self._finish_sweep(sweep, msg.sender)
+    reward: uint256 = 0
+    pool_gain: uint256 = 0
+    reward, pool_gain = self._liquidate(position_id, position, marks)
+    self._add_credit(msg.sender, reward)
+    self._send_to_pool(pool_gain)
     self._exit()
 
 
@@ -432,7 +383,6 @@ def collect_fees() -> uint256:
     """
     self._enter()
     amount: uint256 = self._ledgers >> 128
-    errors._require(amount > 0, errors.NOTHING_TO_WITHDRAW)
     self._ledgers &= MASK_128
     treasury: address = staticcall factory.treasury()
     log IPerpMarket.FeesCollected(treasury=treasury, amount=amount)
@@ -486,30 +436,21 @@ def position(position_id: uint256) -> IPerpMarket.Position:
 
 @external
 @view
-def equity(position_id: uint256) -> int256:
+def health(position_id: uint256) -> (int256, uint256):
     """
-    @notice margin + pnl - funding at the last price and this block's funding, token units, floored.
+    @notice Equity (margin + pnl - funding, floored) and maintenance requirement, token units, at the
+            last price and this block's funding. Liquidatable when equity is below the requirement.
     """
-    loaded: IPerpMarket.Position = self._load_position(position_id)
-    return self._equity(loaded, self._accrued())
+    return self._health(self._load_position(position_id), self._accrued())
 
 
 @external
 @view
-def is_liquidatable(position_id: uint256) -> bool:
+def quote(side: uint256, size: uint256) -> (uint256, uint256):
     """
-    @notice equity < maintenance requirement at the last price and this block's funding.
+    @notice Price, WAD, and fee, token units, of a trade of `size` now: side 0 buys, 1 sells.
     """
-    return self._is_liquidatable(self._load_position(position_id), self._accrued())
-
-
-@external
-@view
-def fill_price(side: uint256, size: uint256) -> uint256:
-    """
-    @notice Price at which a trade of `size` would fill now: side 0 buys, 1 sells.
-    """
-    return self._fill_price(side, size, self._accrued())
+    return self._quote(side, size, self._accrued())
 
 
 @external
@@ -600,24 +541,21 @@ def _is_fresh(marks: Marks) -> bool:
 
 @internal
 @view
-def _check_added_risk(
-    side: uint256, size: uint256, added_size: uint256, acceptable_price: uint256, marks: Marks
-) -> uint256:
+def _check_added_risk(position: IPerpMarket.Position, size: uint256, marks: Marks):
     """
-    @notice Checks a size increase against the market's limits and returns its fill price.
+    @notice Checks a size increase of a position against the market's limits.
     """
-    errors._require(added_size > 0, errors.ZERO_SIZE)
-    errors._require(added_size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
-    errors._require(size + added_size >= PARAMS.min_size, errors.SIZE_TOO_SMALL)
-    side_size: uint256 = self._side_size(side) + added_size
+    errors._require(size > 0, errors.ZERO_SIZE)
+    errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
+    errors._require(position.size + size >= PARAMS.min_size, errors.SIZE_TOO_SMALL)
+    side_size: uint256 = self._side_size(position.side) + size
     errors._require(side_size <= PARAMS.max_open_interest, errors.OPEN_INTEREST_CAP)
-    other_size: uint256 = self._side_size(constants.SHORT - side)
+    other_size: uint256 = self._side_size(constants.SHORT - position.side)
     errors._require(side_size <= other_size + PARAMS.max_skew, errors.SKEW_CAP)
     reserved: uint256 = self._fraction_of_notional_up(
         side_size + other_size, marks.price, PARAMS.reserve_fraction
     )
     errors._require(reserved + (self._owed >> 128) <= staticcall pool.cash(), errors.RESERVE_EXCEEDED)
-    return self._check_fill_price(side, added_size, acceptable_price, marks)
 
 
 @internal
@@ -631,28 +569,31 @@ def _check_exit(
             must not keep a healthy position from closing.
     """
     errors._require(not self._is_liquidatable(position, marks), errors.LIQUIDATABLE)
-    opposite: uint256 = constants.SHORT - position.side
-    fill_price: uint256 = self._check_fill_price(opposite, size, acceptable_price, marks)
-    value: int256 = max(
-        self._value(position, size, fill_price, marks), -convert(position.margin, int256)
+    fill_price: uint256 = 0
+    fee: uint256 = 0
+    fill_price, fee = self._check_quote(
+        constants.SHORT - position.side, size, acceptable_price, marks
     )
-    return fill_price, value, self._trade_fee(opposite, size, fill_price)
+    value: int256 = self._value(position, size, fill_price, marks)
+    return fill_price, max(value, -convert(position.margin, int256)), fee
 
 
 @internal
 @view
-def _check_fill_price(
+def _check_quote(
     side: uint256, size: uint256, acceptable_price: uint256, marks: Marks
-) -> uint256:
+) -> (uint256, uint256):
     """
-    @notice Fill price of a trade on `side` (LONG buys, SHORT sells), not past the caller's.
+    @notice Fill price, not past the caller's, and fee of a trade on `side`.
     """
-    fill_price: uint256 = self._fill_price(side, size, marks)
+    fill_price: uint256 = 0
+    fee: uint256 = 0
+    fill_price, fee = self._quote(side, size, marks)
     is_acceptable: bool = fill_price <= acceptable_price
     if side == constants.SHORT:
         is_acceptable = fill_price >= acceptable_price
     errors._require(is_acceptable, errors.PRICE_PASSED)
-    return fill_price
+    return fill_price, fee
 
 
 @internal
@@ -669,39 +610,87 @@ def _require_initial_margin(position: IPerpMarket.Position, marks: Marks):
     errors._require(equity >= convert(requirement, int256), errors.INSUFFICIENT_MARGIN)
 
 
+# Adding size
+
+
+@internal
+def _add_size(
+    position_id: uint256,
+    before: IPerpMarket.Position,
+    size: uint256,
+    margin: uint256,
+    acceptable_price: uint256,
+    marks: Marks,
+):
+    """
+    @notice Adds size and margin to a position; opening is adding to one of size zero.
+    """
+    position: IPerpMarket.Position = before
+    self._check_added_risk(position, size, marks)
+    fill_price: uint256 = 0
+    fee: uint256 = 0
+    fill_price, fee = self._check_quote(position.side, size, acceptable_price, marks)
+    if position.size > 0:
+        self._detach(position_id, position)
+    position.margin = self._change_margin(position.margin, margin, fee)
+    position.entry_price = margin_math._average_entry_price(
+        position.side, position.size, position.entry_price, size, fill_price
+    )
+    position.entry_funding = margin_math._average_entry_funding(
+        position.size, position.entry_funding, size, marks.funding[position.side]
+    )
+    position.size += size
+    position.tier = self._tier_of(position.size)
+    self._require_initial_margin(position, marks)
+    self._attach(position_id, position)
+    self._add_to_ledgers(0, fee)
+    log IPerpMarket.PositionIncreased(
+        position_id=position_id,
+        owner=position.owner,
+        size=size,
+        margin=margin,
+        fill_price=fill_price,
+        fee=fee,
+    )
+    if margin > 0:
+        token_transfer._pull(token, msg.sender, margin)
+
+
 # Quantities
 
 
 @internal
 @view
-def _fill_price(side: uint256, size: uint256, marks: Marks) -> uint256:
-    return margin_math._fill_price(
-        side, marks.price, self._skew(), self._skew_change(side, size), PARAMS.skew_scale
-    )
-
-
-@internal
-@view
-def _trade_fee(side: uint256, size: uint256, fill_price: uint256) -> uint256:
+def _quote(side: uint256, size: uint256, marks: Marks) -> (uint256, uint256):
     """
-    @notice Fee of a trade on `side`: the maker's if it brings the skew nearer to zero.
+    @notice Fill price and fee of a trade on `side` (LONG buys, SHORT sells). The maker's fee applies
+            when the trade brings the skew nearer to zero: when its average leans the other way.
     """
-    skew: int256 = self._skew()
+    doubled_skew: int256 = 2 * self._skew()
     rate: uint256 = PARAMS.taker_fee
-    if abs(skew + self._skew_change(side, size)) < abs(skew):
-        rate = PARAMS.maker_fee
-    return self._fraction_of_notional_up(size, fill_price, rate)
+    if side == constants.LONG:
+        doubled_skew += convert(size, int256)
+        if doubled_skew < 0:
+            rate = PARAMS.maker_fee
+    else:
+        doubled_skew -= convert(size, int256)
+        if doubled_skew > 0:
+            rate = PARAMS.maker_fee
+    fill_price: uint256 = margin_math._fill_price(
+        side, marks.price, doubled_skew, PARAMS.skew_scale
+    )
+    return fill_price, self._fraction_of_notional_up(size, fill_price, rate)
 
 
 @internal
 @pure
-def _add_margin(margin: uint256, amount: uint256, fee: uint256) -> uint256:
+def _change_margin(margin: uint256, added: uint256, taken: uint256) -> uint256:
     """
-    @notice margin + amount - fee, which must be positive and in bounds.
+    @notice margin + added - taken, which must be positive and in bounds.
     """
-    errors._require(margin + amount > fee, errors.INSUFFICIENT_MARGIN)
-    self._require_amount(margin + amount - fee)
-    return margin + amount - fee
+    errors._require(margin + added > taken, errors.INSUFFICIENT_MARGIN)
+    self._require_amount(margin + added - taken)
+    return margin + added - taken
 
 
 @internal
@@ -713,7 +702,8 @@ def _tier_of(size: uint256) -> uint256:
     for tier: uint256 in range(constants.TIERS):
         if size <= PARAMS.tiers[tier].max_size:
             return tier
-    raise errors.TIER_EXCEEDED
+    errors._require(False, errors.TIER_EXCEEDED)
+    return constants.TIERS
 
 
 @internal
@@ -737,15 +727,6 @@ def _skew() -> int256:
 @view
 def _fraction_of_notional_up(size: uint256, price: uint256, fraction: uint256) -> uint256:
     return margin_math._fraction_of_notional_up(size, price, fraction, NOTIONAL_SCALE)
-
-
-@internal
-@pure
-def _skew_change(side: uint256, size: uint256) -> int256:
-    """
-    @notice How a trade on `side` (LONG buys, SHORT sells) moves the skew.
-    """
-    return convert(size, int256) if side == constants.LONG else -convert(size, int256)
 
 
 @internal
@@ -801,19 +782,25 @@ def _value(
 
 @internal
 @view
-def _equity(position: IPerpMarket.Position, marks: Marks) -> int256:
-    return convert(position.margin, int256) + self._value(
+def _health(position: IPerpMarket.Position, marks: Marks) -> (int256, uint256):
+    """
+    @notice Equity and maintenance requirement.
+    """
+    equity: int256 = convert(position.margin, int256) + self._value(
         position, position.size, marks.price, marks
+    )
+    return equity, self._fraction_of_notional_up(
+        position.size, marks.price, PARAMS.tiers[position.tier].maintenance_fraction
     )
 
 
 @internal
 @view
 def _is_liquidatable(position: IPerpMarket.Position, marks: Marks) -> bool:
-    requirement: uint256 = self._fraction_of_notional_up(
-        position.size, marks.price, PARAMS.tiers[position.tier].maintenance_fraction
-    )
-    return self._equity(position, marks) < convert(requirement, int256)
+    equity: int256 = 0
+    requirement: uint256 = 0
+    equity, requirement = self._health(position, marks)
+    return equity < convert(requirement, int256)
 
 
 # Funding
@@ -906,7 +893,12 @@ def _sweep(marks: Marks, max_visits: uint256) -> Sweep:
                     # Once round: every position of this ring is healthy at these marks.
                     cursor = trigger_index._next_ring(ring)
                 elif self._is_liquidatable(position, marks):
-                    sweep = self._liquidate(position_id, position, marks, sweep)
+                    reward: uint256 = 0
+                    pool_gain: uint256 = 0
+                    reward, pool_gain = self._liquidate(position_id, position, marks)
+                    sweep.liquidated += 1
+                    sweep.reward += reward
+                    sweep.pool_gain += pool_gain
                     if self._ring_heads[ring] == 0:
                         cursor = trigger_index._next_ring(ring)
                 else:
@@ -918,15 +910,16 @@ def _sweep(marks: Marks, max_visits: uint256) -> Sweep:
 
 @internal
 def _liquidate(
-    position_id: uint256, position: IPerpMarket.Position, marks: Marks, sweep: Sweep
-) -> Sweep:
+    position_id: uint256, position: IPerpMarket.Position, marks: Marks
+) -> (uint256, uint256):
     """
     @notice Liquidates a position that is liquidatable: in part if the rest then meets its initial
             requirement, in full otherwise. No other position is touched.
+    @return Reward to credit to whoever brought it about, and token units to send to the pool.
     """
-    equity: int256 = self._equity(position, marks)
+    value: int256 = self._value(position, position.size, marks.price, marks)
+    equity: int256 = convert(position.margin, int256) + value
     size: uint256 = position.size
-    value: int256 = 0
     penalty: uint256 = self._penalty(size, marks.price)
     rest: IPerpMarket.Position = self._partial_rest(position, equity, penalty, marks)
     self._detach(position_id, position)
@@ -940,7 +933,6 @@ def _liquidate(
         penalty = self._penalty(size, marks.price)
         self._attach(position_id, rest)
     else:
-        value = equity - convert(position.margin, int256)
         claim = self._take_profit(position.owner, value)
         equity -= convert(claim, int256)
         self._erase(position_id)
@@ -969,12 +961,10 @@ def _liquidate(
         insurance_used=insurance_used,
         bad_debt=bad_debt,
     )
-    result: Sweep = sweep
-    result.liquidated += 1
-    result.reward += reward
+    pool_gain: uint256 = 0
     if value < 0:
-        result.pool_gain += convert(-value, uint256) - bad_debt
-    return result
+        pool_gain = convert(-value, uint256) - bad_debt
+    return reward, pool_gain
 
 
 @internal
@@ -1037,6 +1027,17 @@ def _finish_sweep(sweep: Sweep, recipient: address):
 
 
 # Cash between traders, pool and ledgers
+
+
+@internal
+def _realise(position: IPerpMarket.Position, gain: int256) -> (uint256, uint256):
+    """
+    @notice Turns a gain or loss, at most the margin, into tokens held here.
+    @return Margin after it, and the part of a profit that became a claim.
+    """
+    claim: uint256 = self._take_profit(position.owner, gain)
+    balance: int256 = convert(position.margin, int256) + gain - convert(claim, int256)
+    return convert(balance, uint256), claim
 
 
 @internal
@@ -1214,10 +1215,10 @@ def _store_marks(marks: Marks):
 def _load_position(position_id: uint256) -> IPerpMarket.Position:
     identity: uint256 = self._positions[position_id][0]
     if identity == 0:
-        assert (
-            position_id > 0 and position_id <= self._book & MASK_64
-        ), errors.NO_POSITION
-        raise errors.POSITION_CLOSED
+        errors._require(
+            position_id > 0 and position_id <= self._book & MASK_64, errors.NO_POSITION
+        )
+        errors._require(False, errors.POSITION_CLOSED)
     sizes: uint256 = self._positions[position_id][1]
     entry: uint256 = self._positions[position_id][2]
     return IPerpMarket.Position(

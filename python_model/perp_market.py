@@ -1,9 +1,9 @@
 """Mirror of contracts/PerpMarket.vy."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from python_model.evm import Chain, Contract, Revert, Storage, external
+from python_model.evm import Chain, Contract, Storage, external
 from python_model.modules import (
     constants,
     errors,
@@ -185,26 +185,10 @@ class PerpMarket(Contract, TriggerIndex):
         errors._require(side <= constants.SHORT, errors.UNKNOWN_SIDE)
         self._require_amount(margin)
         marks = self._settle_tradable_marks()
-        fill_price = self._check_added_risk(side, 0, size, acceptable_price, marks)
-        fee = self._trade_fee(side, size, fill_price)
-        position = Position(
-            owner=sender,
-            side=side,
-            tier=self._tier_of(size),
-            size=size,
-            margin=self._add_margin(0, margin, fee),
-            entry_price=fill_price,
-            entry_funding=marks.funding[side],
-            epoch=0,
-            previous_id=0,
-            next_id=0,
-        )
-        self._require_initial_margin(position, marks)
+        position = Position(sender, side, 0, 0, 0, 0, 0, 0, 0, 0)
         position_id = self._new_position_id()
-        self._attach(position_id, position)
-        self._add_to_ledgers(0, fee)
-        self.log("PositionOpened", position_id, sender, side, size, margin, fill_price, fee)
-        token_transfer._pull(self.token, sender, margin, self.address)
+        self.log("PositionOpened", position_id, sender, side)
+        self._add_size(position_id, position, size, margin, acceptable_price, marks, sender)
         self._exit()
         return position_id
 
@@ -217,26 +201,7 @@ class PerpMarket(Contract, TriggerIndex):
             self._require_amount(margin)
         position = self._load_own_position(position_id, sender)
         marks = self._settle_tradable_marks()
-        fill_price = self._check_added_risk(
-            position.side, position.size, size, acceptable_price, marks
-        )
-        fee = self._trade_fee(position.side, size, fill_price)
-        self._detach(position_id, position)
-        position.margin = self._add_margin(position.margin, margin, fee)
-        position.entry_price = margin_math._average_entry_price(
-            position.side, position.size, position.entry_price, size, fill_price
-        )
-        position.entry_funding = margin_math._average_entry_funding(
-            position.size, position.entry_funding, size, marks.funding[position.side]
-        )
-        position.size += size
-        position.tier = self._tier_of(position.size)
-        self._require_initial_margin(position, marks)
-        self._attach(position_id, position)
-        self._add_to_ledgers(0, fee)
-        self.log("PositionIncreased", position_id, sender, size, margin, fill_price, fee)
-        if margin > 0:
-            token_transfer._pull(self.token, sender, margin, self.address)
+        self._add_size(position_id, position, size, margin, acceptable_price, marks, sender)
         self._exit()
 
     @external
@@ -249,11 +214,8 @@ class PerpMarket(Contract, TriggerIndex):
         marks = self._settle_fresh_marks()
         fill_price, value, fee = self._check_exit(position, size, acceptable_price, marks)
         self._detach(position_id, position)
-        claim = self._take_profit(position.owner, value)
-        balance = position.margin + value - (claim + fee)
-        errors._require(balance > 0, errors.INSUFFICIENT_MARGIN)
-        position.margin = balance
-        self._require_amount(position.margin)
+        balance, claim = self._realise(position, value)
+        position.margin = self._change_margin(balance, 0, fee)
         position.size -= size
         position.tier = self._tier_of(position.size)
         errors._require(not self._is_liquidatable(position, marks), errors.INSUFFICIENT_MARGIN)
@@ -271,8 +233,7 @@ class PerpMarket(Contract, TriggerIndex):
         fill_price, value, fee = self._check_exit(position, position.size, acceptable_price, marks)
         self._detach(position_id, position)
         self._erase(position_id)
-        claim = self._take_profit(position.owner, value)
-        balance = position.margin + value - claim
+        balance, claim = self._realise(position, value)
         fee = min(fee, balance)
         payout = balance - fee
         self._add_to_ledgers(0, fee)
@@ -298,7 +259,7 @@ class PerpMarket(Contract, TriggerIndex):
         position = self._load_own_position(position_id, sender)
         self._require_amount(amount)
         self._detach(position_id, position)
-        position.margin = self._add_margin(position.margin, amount, 0)
+        position.margin = self._change_margin(position.margin, amount, 0)
         self._attach(position_id, position)
         self.log("MarginAdded", position_id, sender, amount)
         token_transfer._pull(self.token, sender, amount, self.address)
@@ -309,10 +270,9 @@ class PerpMarket(Contract, TriggerIndex):
         self._enter()
         position = self._load_own_position(position_id, sender)
         self._require_amount(amount)
-        errors._require(amount < position.margin, errors.INSUFFICIENT_MARGIN)
         marks = self._settle_tradable_marks()
         self._detach(position_id, position)
-        position.margin -= amount
+        position.margin = self._change_margin(position.margin, 0, amount)
         self._require_initial_margin(position, marks)
         self._attach(position_id, position)
         self.log("MarginRemoved", position_id, sender, amount)
@@ -358,9 +318,9 @@ class PerpMarket(Contract, TriggerIndex):
         position = self._load_position(position_id)
         marks = self._settle_fresh_marks()
         errors._require(self._is_liquidatable(position, marks), errors.HEALTHY)
-        sweep = self._liquidate(position_id, position, marks, Sweep())
-        sweep.has_backlog = self._has_backlog()
-        self._finish_sweep(sweep, sender)
+        reward, pool_gain = self._liquidate(position_id, position, marks)
+        self._add_credit(sender, reward)
+        self._send_to_pool(pool_gain)
         self._exit()
 
     @external
@@ -393,7 +353,6 @@ class PerpMarket(Contract, TriggerIndex):
     def collect_fees(self, *, sender: str) -> int:
         self._enter()
         amount = self._fees
-        errors._require(amount > 0, errors.NOTHING_TO_WITHDRAW)
         self._fees = 0
         treasury = self.factory.treasury
         self.log("FeesCollected", treasury, amount)
@@ -421,15 +380,11 @@ class PerpMarket(Contract, TriggerIndex):
     def position(self, position_id: int) -> Position:
         return self._load_position(position_id)
 
-    def equity(self, position_id: int) -> int:
-        loaded = self._load_position(position_id)
-        return self._equity(loaded, self._accrued())
+    def health(self, position_id: int) -> tuple[int, int]:
+        return self._health(self._load_position(position_id), self._accrued())
 
-    def is_liquidatable(self, position_id: int) -> bool:
-        return self._is_liquidatable(self._load_position(position_id), self._accrued())
-
-    def fill_price(self, side: int, size: int) -> int:
-        return self._fill_price(side, size, self._accrued())
+    def quote(self, side: int, size: int) -> tuple[int, int]:
+        return self._quote(side, size, self._accrued())
 
     def has_backlog(self) -> bool:
         return self._has_backlog()
@@ -480,38 +435,38 @@ class PerpMarket(Contract, TriggerIndex):
     def _is_fresh(self, marks: Marks) -> bool:
         return marks.price_time + self.PARAMS.max_price_age >= self.chain.timestamp
 
-    def _check_added_risk(
-        self, side: int, size: int, added_size: int, acceptable_price: int, marks: Marks
-    ) -> int:
-        errors._require(added_size > 0, errors.ZERO_SIZE)
-        errors._require(added_size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
-        errors._require(size + added_size >= self.PARAMS.min_size, errors.SIZE_TOO_SMALL)
-        side_size = self._side_size(side) + added_size
+    def _check_added_risk(self, position: Position, size: int, marks: Marks) -> None:
+        errors._require(size > 0, errors.ZERO_SIZE)
+        errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
+        errors._require(position.size + size >= self.PARAMS.min_size, errors.SIZE_TOO_SMALL)
+        side_size = self._side_size(position.side) + size
         errors._require(side_size <= self.PARAMS.max_open_interest, errors.OPEN_INTEREST_CAP)
-        other_size = self._side_size(constants.SHORT - side)
+        other_size = self._side_size(constants.SHORT - position.side)
         errors._require(side_size <= other_size + self.PARAMS.max_skew, errors.SKEW_CAP)
         reserved = self._fraction_of_notional_up(
             side_size + other_size, marks.price, self.PARAMS.reserve_fraction
         )
         errors._require(reserved + self._claims <= self.pool.cash, errors.RESERVE_EXCEEDED)
-        return self._check_fill_price(side, added_size, acceptable_price, marks)
 
     def _check_exit(
         self, position: Position, size: int, acceptable_price: int, marks: Marks
     ) -> tuple[int, int, int]:
         errors._require(not self._is_liquidatable(position, marks), errors.LIQUIDATABLE)
-        opposite = constants.SHORT - position.side
-        fill_price = self._check_fill_price(opposite, size, acceptable_price, marks)
-        value = max(self._value(position, size, fill_price, marks), -position.margin)
-        return fill_price, value, self._trade_fee(opposite, size, fill_price)
+        fill_price, fee = self._check_quote(
+            constants.SHORT - position.side, size, acceptable_price, marks
+        )
+        value = self._value(position, size, fill_price, marks)
+        return fill_price, max(value, -position.margin), fee
 
-    def _check_fill_price(self, side: int, size: int, acceptable_price: int, marks: Marks) -> int:
-        fill_price = self._fill_price(side, size, marks)
+    def _check_quote(
+        self, side: int, size: int, acceptable_price: int, marks: Marks
+    ) -> tuple[int, int]:
+        fill_price, fee = self._quote(side, size, marks)
         is_acceptable = fill_price <= acceptable_price
         if side == constants.SHORT:
             is_acceptable = fill_price >= acceptable_price
         errors._require(is_acceptable, errors.PRICE_PASSED)
-        return fill_price
+        return fill_price, fee
 
     def _require_initial_margin(self, position: Position, marks: Marks) -> None:
         value = min(self._value(position, position.size, marks.price, marks), 0)
@@ -521,34 +476,68 @@ class PerpMarket(Contract, TriggerIndex):
         equity = position.margin + value
         errors._require(equity >= requirement, errors.INSUFFICIENT_MARGIN)
 
+    # Adding size
+
+    def _add_size(
+        self,
+        position_id: int,
+        before: Position,
+        size: int,
+        margin: int,
+        acceptable_price: int,
+        marks: Marks,
+        sender: str,
+    ) -> None:
+        position = before.copy()
+        self._check_added_risk(position, size, marks)
+        fill_price, fee = self._check_quote(position.side, size, acceptable_price, marks)
+        if position.size > 0:
+            self._detach(position_id, position)
+        position.margin = self._change_margin(position.margin, margin, fee)
+        position.entry_price = margin_math._average_entry_price(
+            position.side, position.size, position.entry_price, size, fill_price
+        )
+        position.entry_funding = margin_math._average_entry_funding(
+            position.size, position.entry_funding, size, marks.funding[position.side]
+        )
+        position.size += size
+        position.tier = self._tier_of(position.size)
+        self._require_initial_margin(position, marks)
+        self._attach(position_id, position)
+        self._add_to_ledgers(0, fee)
+        self.log("PositionIncreased", position_id, position.owner, size, margin, fill_price, fee)
+        if margin > 0:
+            token_transfer._pull(self.token, sender, margin, self.address)
+
     # Quantities
 
-    def _fill_price(self, side: int, size: int, marks: Marks) -> int:
-        return margin_math._fill_price(
-            side,
-            marks.price,
-            self._skew(),
-            self._skew_change(side, size),
-            self.PARAMS.skew_scale,
-        )
-
-    def _trade_fee(self, side: int, size: int, fill_price: int) -> int:
-        skew = self._skew()
+    def _quote(self, side: int, size: int, marks: Marks) -> tuple[int, int]:
+        doubled_skew = 2 * self._skew()
         rate = self.PARAMS.taker_fee
-        if abs(skew + self._skew_change(side, size)) < abs(skew):
-            rate = self.PARAMS.maker_fee
-        return self._fraction_of_notional_up(size, fill_price, rate)
+        if side == constants.LONG:
+            doubled_skew += fixed_point._to_int(size)
+            if doubled_skew < 0:
+                rate = self.PARAMS.maker_fee
+        else:
+            doubled_skew -= fixed_point._to_int(size)
+            if doubled_skew > 0:
+                rate = self.PARAMS.maker_fee
+        fill_price = margin_math._fill_price(
+            side, marks.price, doubled_skew, self.PARAMS.skew_scale
+        )
+        return fill_price, self._fraction_of_notional_up(size, fill_price, rate)
 
-    def _add_margin(self, margin: int, amount: int, fee: int) -> int:
-        errors._require(margin + amount > fee, errors.INSUFFICIENT_MARGIN)
-        self._require_amount(margin + amount - fee)
-        return margin + amount - fee
+    def _change_margin(self, margin: int, added: int, taken: int) -> int:
+        errors._require(margin + added > taken, errors.INSUFFICIENT_MARGIN)
+        self._require_amount(margin + added - taken)
+        return margin + added - taken
 
     def _tier_of(self, size: int) -> int:
         for tier in range(constants.TIERS):
             if size <= self.PARAMS.tiers[tier].max_size:
                 return tier
-        raise Revert(errors.TIER_EXCEEDED)
+        errors._require(False, errors.TIER_EXCEEDED)
+        return constants.TIERS
 
     def _side_size(self, side: int) -> int:
         return self._total_sizes[side]
@@ -558,10 +547,6 @@ class PerpMarket(Contract, TriggerIndex):
 
     def _fraction_of_notional_up(self, size: int, price: int, fraction: int) -> int:
         return margin_math._fraction_of_notional_up(size, price, fraction, self.NOTIONAL_SCALE)
-
-    def _skew_change(self, side: int, size: int) -> int:
-        change = fixed_point._to_int(size)
-        return change if side == constants.LONG else -change
 
     def _reserved(self, price: int) -> int:
         return self._fraction_of_notional_up(
@@ -594,14 +579,15 @@ class PerpMarket(Contract, TriggerIndex):
             self.VALUE_SCALE,
         )
 
-    def _equity(self, position: Position, marks: Marks) -> int:
-        return position.margin + self._value(position, position.size, marks.price, marks)
-
-    def _is_liquidatable(self, position: Position, marks: Marks) -> bool:
-        requirement = self._fraction_of_notional_up(
+    def _health(self, position: Position, marks: Marks) -> tuple[int, int]:
+        equity = position.margin + self._value(position, position.size, marks.price, marks)
+        return equity, self._fraction_of_notional_up(
             position.size, marks.price, self.PARAMS.tiers[position.tier].maintenance_fraction
         )
-        return self._equity(position, marks) < requirement
+
+    def _is_liquidatable(self, position: Position, marks: Marks) -> bool:
+        equity, requirement = self._health(position, marks)
+        return equity < requirement
 
     # Funding
 
@@ -668,7 +654,10 @@ class PerpMarket(Contract, TriggerIndex):
                         # Once round: every position of this ring is healthy at these marks.
                         cursor = self._next_ring(ring)
                     elif self._is_liquidatable(position, marks):
-                        sweep = self._liquidate(position_id, position, marks, sweep)
+                        reward, pool_gain = self._liquidate(position_id, position, marks)
+                        sweep.liquidated += 1
+                        sweep.reward += reward
+                        sweep.pool_gain += pool_gain
                         if self._ring_heads[ring] == 0:
                             cursor = self._next_ring(ring)
                     else:
@@ -677,10 +666,10 @@ class PerpMarket(Contract, TriggerIndex):
                         self._ring_heads[ring] = position.next_id
         return sweep
 
-    def _liquidate(self, position_id: int, position: Position, marks: Marks, sweep: Sweep) -> Sweep:
-        equity = self._equity(position, marks)
+    def _liquidate(self, position_id: int, position: Position, marks: Marks) -> tuple[int, int]:
+        value = self._value(position, position.size, marks.price, marks)
+        equity = position.margin + value
         size = position.size
-        value = 0
         penalty = self._penalty(size, marks.price)
         rest = self._partial_rest(position, equity, penalty, marks)
         self._detach(position_id, position)
@@ -694,7 +683,6 @@ class PerpMarket(Contract, TriggerIndex):
             penalty = self._penalty(size, marks.price)
             self._attach(position_id, rest)
         else:
-            value = equity - position.margin
             claim = self._take_profit(position.owner, value)
             equity -= claim
             self._erase(position_id)
@@ -724,12 +712,10 @@ class PerpMarket(Contract, TriggerIndex):
             insurance_used,
             bad_debt,
         )
-        result = replace(sweep)
-        result.liquidated += 1
-        result.reward += reward
+        pool_gain = 0
         if value < 0:
-            result.pool_gain += -value - bad_debt
-        return result
+            pool_gain = -value - bad_debt
+        return reward, pool_gain
 
     def _penalty(self, size: int, price: int) -> int:
         return self._fraction_of_notional_up(size, price, self.PARAMS.liquidation_penalty)
@@ -772,6 +758,11 @@ class PerpMarket(Contract, TriggerIndex):
         self._send_to_pool(sweep.pool_gain)
 
     # Cash between traders, pool and ledgers
+
+    def _realise(self, position: Position, gain: int) -> tuple[int, int]:
+        claim = self._take_profit(position.owner, gain)
+        balance = position.margin + gain - claim
+        return fixed_point._to_uint(balance), claim
 
     def _take_profit(self, owner: str, gain: int) -> int:
         if gain <= 0:
@@ -878,7 +869,8 @@ class PerpMarket(Contract, TriggerIndex):
         stored = self._positions[position_id]
         if stored is None:
             errors._require(0 < position_id <= self._position_count, errors.NO_POSITION)
-            raise Revert(errors.POSITION_CLOSED)
+            errors._require(False, errors.POSITION_CLOSED)
+            raise AssertionError
         return stored.copy()
 
     def _store_sizes(self, position_id: int, size: int, margin: int, epoch: int) -> None:

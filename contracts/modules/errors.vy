@@ -60,6 +60,7 @@ BAD_TOKEN: constant(String[32]) = "token has too many decimals"
 BAD_TIERS: constant(String[32]) = "bad tiers"
 BAD_RATES: constant(String[32]) = "bad rates or fees"
 BAD_LIMITS: constant(String[32]) = "bad size limits"
+BAD_SKEW_SCALE: constant(String[32]) = "skew scale too small"
 BAD_AGE: constant(String[32]) = "bad price age"
 
 

@@ -56,15 +56,6 @@ def _side_value(
 
 @internal
 @pure
-def _notional_up(size: uint256, price: uint256, notional_scale: uint256) -> uint256:
-    """
-    @notice size * price in token units, rounded up.
-    """
-    return fixed_point._mul_div_up(size, price, notional_scale)
-
-
-@internal
-@pure
 def _fraction_of_notional_up(
     size: uint256, price: uint256, fraction: uint256, notional_scale: uint256
 ) -> uint256:
@@ -77,17 +68,15 @@ def _fraction_of_notional_up(
 
 @internal
 @pure
-def _fill_price(
-    side: uint256, price: uint256, skew: int256, size_delta: int256, skew_scale: uint256
-) -> uint256:
+def _fill_price(side: uint256, price: uint256, doubled_skew: int256, skew_scale: uint256) -> uint256:
     """
     @notice Price moved by the average of the skew before and after the trade.
             Whoever buys (long opens, short closes) pays rounded up, whoever sells gets rounded down.
     @param side LONG when the trader buys, SHORT when the trader sells.
-    @param size_delta Change of the skew by the trade: positive when the trader buys.
+    @param doubled_skew Skew before plus skew after the trade.
     """
     doubled_scale: uint256 = 2 * skew_scale
-    factor: uint256 = convert(convert(doubled_scale, int256) + 2 * skew + size_delta, uint256)
+    factor: uint256 = convert(convert(doubled_scale, int256) + doubled_skew, uint256)
     if side == constants.LONG:
         return fixed_point._mul_div_up(price, factor, doubled_scale)
     return fixed_point._mul_div_down(price, factor, doubled_scale)

@@ -58,6 +58,7 @@ BAD_TOKEN = "token has too many decimals"
 BAD_TIERS = "bad tiers"
 BAD_RATES = "bad rates or fees"
 BAD_LIMITS = "bad size limits"
+BAD_SKEW_SCALE = "skew scale too small"
 BAD_AGE = "bad price age"
 
 

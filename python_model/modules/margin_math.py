@@ -33,19 +33,13 @@ def _side_value(
     return gain * constants.FUNDING_PRECISION - (size * funding - entry_funding)
 
 
-def _notional_up(size: int, price: int, notional_scale: int) -> int:
-    return fixed_point._mul_div_up(size, price, notional_scale)
-
-
 def _fraction_of_notional_up(size: int, price: int, fraction: int, notional_scale: int) -> int:
     return fixed_point._mul_div_up(size * price, fraction, notional_scale * constants.WAD)
 
 
-def _fill_price(side: int, price: int, skew: int, size_delta: int, skew_scale: int) -> int:
+def _fill_price(side: int, price: int, doubled_skew: int, skew_scale: int) -> int:
     doubled_scale = 2 * skew_scale
-    factor = fixed_point._to_uint(
-        fixed_point._to_int(fixed_point._to_int(doubled_scale) + 2 * skew + size_delta)
-    )
+    factor = fixed_point._to_uint(fixed_point._to_int(doubled_scale + doubled_skew))
     if side == constants.LONG:
         return fixed_point._mul_div_up(price, factor, doubled_scale)
     return fixed_point._mul_div_down(price, factor, doubled_scale)
