@@ -1,0 +1,6 @@
+"""The reader of both texts is imported by its plain name."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
