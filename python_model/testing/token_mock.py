@@ -58,8 +58,11 @@ class TokenMock(Contract):
     def _move(self, sender: str, receiver: str, amount: int) -> None:
         if self.hook is not None:
             self.hook()
-        if self.balanceOf[sender] < amount:
+        if self.balanceOf[sender] < amount or amount * self.fee_bps > MAX_UINT256:
+            raise Revert
+        fee = amount * self.fee_bps // 10_000
+        if fee > amount:
             raise Revert
         self.balanceOf[sender] -= amount
-        self.balanceOf[receiver] += amount - amount * self.fee_bps // 10_000
+        self.balanceOf[receiver] += amount - fee
         self.log("Transfer", sender, receiver, amount)

@@ -1,0 +1,1 @@
+"""Ringfence's adapter of lockstep: the perpetual market and its model, driven together."""

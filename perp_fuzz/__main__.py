@@ -1,0 +1,6 @@
+"""`python -m perp_fuzz`: fuzz, gas, bench and planted."""
+
+from perp_fuzz.commands import main
+
+if __name__ == "__main__":
+    main()

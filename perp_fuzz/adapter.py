@@ -1,0 +1,361 @@
+"""The adapter: what lockstep needs to know of the perpetual market."""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from lockstep import abi
+from lockstep.adapter import Config, Invariant
+from lockstep.engines.base import GENESIS_TIME, Engine
+from lockstep.prices import Bar, PricePoint, black_thursday_like, points
+from lockstep.step import ModelResult, Step
+from perp_fuzz.actions import ACTIONS, NO_HOOK, Action, Codec
+from perp_fuzz.deployment import (
+    ADDRESSES,
+    DEFAULT_PARAMS,
+    TOKENS,
+    Overrides,
+    compile_contracts,
+    deploy,
+)
+from perp_fuzz.generator import Generator
+from perp_fuzz.words import Word, Words
+from python_model.evm import Event, Revert
+from python_model.invariants import INVARIANTS, Observation
+from python_model.perp_market import Position
+
+# Actions whose first argument is the position they are about.
+OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
+
+
+class PerpTwin:
+    """One market on an engine and its model."""
+
+    def __init__(self, engine: Engine, config: Config, overrides: Overrides | None) -> None:
+        self.config = config
+        token = config.get("token", "standard")
+        artifacts = compile_contracts(overrides)
+        self.system = system = deploy(engine, config, overrides)
+        self.market = system.market
+        self.codec = Codec(system, token == "standard")
+        self.words = Words(system, artifacts, TOKENS[token])
+        self.seen = Observation(system.market)
+        self.now = system.chain.timestamp
+        self.live: list[int] = []
+        self.hook = NO_HOOK
+        self.path: Iterator[PricePoint] | None = None
+        self.generator: Generator | None = None
+        self._where: dict[int, int] = {}
+        self._ok = False
+        self._last_price = 0
+        self._statistics = dict.fromkeys(
+            (
+                "liquidations",
+                "liquidations in part",
+                "liquidations in full",
+                "liquidations with bad debt",
+                "liquidations paid by insurance",
+                "backlogs",
+                "claims",
+                "largest gap in ppm",
+                "largest number of open positions",
+                "largest number liquidated in one call",
+            ),
+            0,
+        )
+        self._events = {
+            contract.address: _events_of(artifacts[name].abi)
+            for contract, name in (
+                (system.market, "PerpMarket"),
+                (system.pool, "LiquidityPool"),
+                (system.feed, "PriceFeed"),
+                (system.factory, "MarketFactory"),
+                (system.token, TOKENS[token]),
+            )
+        }
+
+    def execute_model(self, step: Step) -> ModelResult:
+        chain = self.system.chain
+        chain.timestamp = self.now = step.at
+        seen = self.seen
+        seen.action = step.action
+        first = step.args[0] if step.args else 0
+        seen.position_id = first if step.action in OF_POSITION and isinstance(first, int) else 0
+        seen.turn += 1
+        try:
+            value = self.codec.call_model(step.action, step.actor, step.args)
+        except Revert as revert:
+            self._ok = seen.ok = False
+            seen.events, seen.changed = [], {}
+            output = abi.error_string(revert.reason) if revert.reason else b""
+            return ModelResult(False, output, [], revert.reason)
+        self._ok = seen.ok = True
+        events = chain.events
+        self._observe(step, value, events)
+        encoders = self._events
+        logs = [
+            encoders[event.address][event.name](event.address, *event.fields) for event in events
+        ]
+        output = self.codec.output(step.action, value)
+        return ModelResult(True, output, logs, "", value if type(value) is int else None)
+
+    def encode(self, step: Step) -> tuple[str, str, bytes]:
+        target, data = self.codec.calldata(step.action, step.args)
+        return ADDRESSES[step.actor], target, data
+
+    def touched_words(self) -> Iterable[Word]:
+        return self.words.touched() if self._ok else ()
+
+    def all_words(self) -> Iterable[Word]:
+        return self.words.everything()
+
+    def views(self) -> Iterable[tuple[str, bytes, bytes, str]]:
+        market, pool = self.market, self.system.pool
+        yield from _views(market.address, _VIEWS_OF_MARKET, market)
+        for position_id in self.live[:20]:
+            position = market.position(position_id)
+            yield (
+                market.address,
+                _POSITION(position_id),
+                abi.words(*_fields(position)),
+                f"position({position_id})",
+            )
+            yield (
+                market.address,
+                _HEALTH(position_id),
+                abi.words(*market.health(position_id)),
+                f"health({position_id})",
+            )
+        for side in (0, 1):
+            size = market.PARAMS.min_size * 3
+            yield (
+                market.address,
+                _QUOTE(side, size),
+                abi.words(*market.quote(side, size)),
+                f"quote({side}, {size})",
+            )
+        for role in ("lp_0", "lp_1", "attacker"):
+            owner = ADDRESSES[role]
+            for name in ("maxDeposit", "maxMint", "maxWithdraw", "maxRedeem"):
+                expected = abi.word(getattr(pool, name)(owner))
+                yield pool.address, _POOL_LIMITS[name](owner), expected, f"{name}({role})"
+        for amount in (1, 10**9 + 7):
+            for name, encode in _POOL_CONVERSIONS.items():
+                expected = abi.word(getattr(pool, name)(amount))
+                yield pool.address, encode(amount), expected, f"{name}({amount})"
+        yield pool.address, _TOTAL_ASSETS(), abi.word(pool.totalAssets()), "totalAssets()"
+
+    def word_name(self, address: str, slot: int) -> str:
+        return self.words.name(address, slot)
+
+    def describe(self, step: Step) -> str:
+        item: Action = ACTIONS[step.action]
+        shown = [f"{arg:,}" if isinstance(arg, int) else arg for arg in step.args]
+        return f"{step.actor} {item.sentence.format(*shown)}, at {step.at}"
+
+    def statistics(self) -> dict[str, int]:
+        return self._statistics
+
+    def _observe(self, step: Step, value: Any, events: list[Event]) -> None:
+        seen, statistics = self.seen, self._statistics
+        seen.events = events
+        changed: dict[int, Position | None] = {}
+        positions = self.market._positions
+        for storage, key, old in self.system.chain.writes:
+            if storage is positions and key not in changed:
+                changed[key] = old
+        seen.changed = changed
+        liquidated = 0
+        pool = self.system.pool.address
+        for event in events:
+            name = event.name
+            if name == "PositionOpened":
+                seen.position_id = event.fields[0]
+                self._add(event.fields[0])
+            elif name == "PositionClosed":
+                self._remove(event.fields[0])
+                statistics["claims"] += event.fields[6] > 0
+            elif name == "PositionLiquidated":
+                liquidated += 1
+                if positions[event.fields[0]] is None:
+                    self._remove(event.fields[0])
+                    statistics["liquidations in full"] += 1
+                else:
+                    statistics["liquidations in part"] += 1
+                statistics["liquidations paid by insurance"] += event.fields[8] > 0
+                statistics["liquidations with bad debt"] += event.fields[9] > 0
+            elif event.address == pool:
+                if name in ("LossCollected", "ProfitPaid"):
+                    seen.pool_flow += (
+                        event.fields[0] if name == "LossCollected" else -event.fields[0]
+                    )
+                elif name == "Deposit":
+                    seen.pool_flow += event.fields[2]
+                elif name == "Withdraw":
+                    seen.pool_flow -= event.fields[3]
+            elif name == "BacklogChanged":
+                statistics["backlogs"] += event.fields[0]
+            elif name == "PricePublished":
+                price = event.fields[0]
+                if self._last_price:
+                    gap = abs(price - self._last_price) * 10**6 // self._last_price
+                    _raise(statistics, "largest gap in ppm", gap)
+                self._last_price = price
+        if liquidated:
+            statistics["liquidations"] += liquidated
+            _raise(statistics, "largest number liquidated in one call", liquidated)
+        if step.action == "donate":
+            target = getattr(self.system, str(step.args[0]), None)
+            if target is not None and isinstance(step.args[1], int):
+                kept = step.args[1] * self.system.token.fee_bps // 10_000
+                address = target.address
+                seen.donated[address] = seen.donated.get(address, 0) + step.args[1] - kept
+        elif step.action == "set_hook":
+            self.hook = str(step.args[0])
+        seen.token_is_sound = self.hook == NO_HOOK and self.system.token.fee_bps == 0
+
+    def _add(self, position_id: int) -> None:
+        self._where[position_id] = len(self.live)
+        self.live.append(position_id)
+        _raise(self._statistics, "largest number of open positions", len(self.live))
+
+    def _remove(self, position_id: int) -> None:
+        index = self._where.pop(position_id)
+        last = self.live.pop()
+        if last != position_id:
+            self.live[index] = last
+            self._where[last] = index
+
+
+class PerpAdapter:
+    """The perpetual market, optionally along a file of prices or with bugs planted."""
+
+    name = "perp"
+    import_path = "perp_fuzz.adapter:ADAPTER"
+    actions: Mapping[str, Any] = ACTIONS
+    references: Mapping[str, tuple[str, tuple[int, ...]]] = {
+        action: ("open", (0,)) for action in OF_POSITION
+    }
+    invariants: Sequence[Invariant] = tuple(
+        Invariant(
+            item.id, item.sentence, lambda twin, check=item.check: check(twin.seen), item.every
+        )
+        for item in INVARIANTS
+    )
+
+    def __init__(
+        self, bars: Sequence[Bar] | None = None, overrides: Overrides | None = None
+    ) -> None:
+        self.bars = bars
+        self.overrides = overrides
+
+    def new_twin(self, engine: Engine, config: Config) -> PerpTwin:
+        return PerpTwin(engine, config, self.overrides)
+
+    def generate(self, twin: PerpTwin, rng: random.Random) -> Step:
+        if twin.generator is None:
+            twin.generator = Generator(twin, self._path(twin.config))
+        return twin.generator.step(rng)
+
+    def _path(self, config: Config) -> Iterator[PricePoint]:
+        """Prices without end from a place of the chain's own, times counted from the start."""
+        rng = random.Random(config.get("seed", 0))
+        rounds = self._bars(rng) if self.bars else _synthetic(rng)
+        at = GENESIS_TIME + 60
+        for path in rounds:
+            first: int | None = None
+            for point in path:
+                first = point.at if first is None else first
+                yield PricePoint(at + point.at - first, point.price)
+            at += 3600 + point.at - (first or 0)
+
+    def _bars(self, rng: random.Random) -> Iterator[Iterator[PricePoint]]:
+        bars = self.bars
+        assert bars
+        start = rng.randrange(len(bars))
+        yield points(islice(bars, start, None))
+        while True:
+            yield points(bars)
+
+
+def _synthetic(rng: random.Random) -> Iterator[Iterator[PricePoint]]:
+    while True:
+        skipped = rng.randrange(900)
+        yield islice(black_thursday_like(rng.randrange(2**32)), skipped, None)
+
+
+def scaled_params(price: int) -> dict[str, int | list[list[int]]]:
+    """The default sizes for an underlying of another price: the same values in quote."""
+    base = 8_000 * 10**18
+
+    def scaled(size: int) -> int:
+        return max(size * base // price, 1)
+
+    params = DEFAULT_PARAMS
+    return {
+        "min_size": scaled(params.min_size),
+        "max_open_interest": scaled(params.max_open_interest),
+        "max_skew": scaled(params.max_skew),
+        "skew_scale": scaled(params.skew_scale) + 10**3,
+        "tiers": [[scaled(tier.max_size), *tier[1:]] for tier in params.tiers],
+    }
+
+
+def _events_of(contract_abi: list[dict[str, Any]]) -> dict[str, abi.Event]:
+    events = {}
+    for item in contract_abi:
+        if item["type"] == "event":
+            fields = [
+                f"{field['type']} {'indexed ' if field['indexed'] else ''}{field['name']}"
+                for field in item["inputs"]
+            ]
+            events[item["name"]] = abi.Event(f"{item['name']}({', '.join(fields)})")
+    return events
+
+
+def _raise(statistics: dict[str, int], name: str, value: int) -> None:
+    if value > statistics[name]:
+        statistics[name] = value
+
+
+def _fields(record: Any) -> list[Any]:
+    names = getattr(record, "_fields", None) or record.__slots__
+    flat: list[Any] = []
+    for name in names:
+        value = getattr(record, name)
+        flat.extend(value if isinstance(value, list) else [value])
+    return flat
+
+
+_VIEWS_OF_MARKET = ("marks", "pool_terms", "solvency")
+_POSITION = abi.encoder("position(uint256)")
+_HEALTH = abi.encoder("health(uint256)")
+_QUOTE = abi.encoder("quote(uint256,uint256)")
+_TOTAL_ASSETS = abi.encoder("totalAssets()")
+_POOL_LIMITS = {
+    name: abi.encoder(f"{name}(address)")
+    for name in ("maxDeposit", "maxMint", "maxWithdraw", "maxRedeem")
+}
+_POOL_CONVERSIONS = {
+    name: abi.encoder(f"{name}(uint256)")
+    for name in (
+        "convertToShares",
+        "convertToAssets",
+        "previewDeposit",
+        "previewMint",
+        "previewWithdraw",
+        "previewRedeem",
+    )
+}
+
+
+def _views(
+    address: str, names: Sequence[str], model: Any
+) -> Iterator[tuple[str, bytes, bytes, str]]:
+    for name in names:
+        expected = abi.words(*_fields(getattr(model, name)()))
+        yield address, abi.encoder(f"{name}()")(), expected, f"{name}()"
+
+
+ADAPTER = PerpAdapter()

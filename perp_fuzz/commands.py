@@ -1,0 +1,58 @@
+"""The commands of the perpetual market's fuzzer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from lockstep.adapter import Adapter, Config
+from lockstep.cli import fuzz_command
+from perp_fuzz.adapter import PerpAdapter, scaled_params
+
+DECIMALS = ("6", "8", "18")
+# A pool that cannot pay everybody: little cash, and less of it reserved.
+THIN = {"deposit": 20_000, "params": {"reserve_fraction": 5 * 10**16}}
+PROFILES: tuple[Config, ...] = ({"token": "standard"}, THIN, {"token": "no return"})
+
+
+def configs(decimals: Sequence[int], price: int | None = None) -> list[Config]:
+    """The deployments that the chains of a campaign take in turn."""
+    scaled = {} if price is None else scaled_params(price)
+    return [
+        {**profile, "decimals": places, "params": {**scaled, **profile.get("params", {})}}
+        for profile in PROFILES
+        for places in decimals
+    ]
+
+
+def _build(values: dict[str, Any]) -> tuple[Adapter, Sequence[Config]]:
+    bars = values["bars"]
+    chosen = values["decimals"]
+    decimals = [int(chosen)] if chosen else [int(choice) for choice in DECIMALS]
+    return PerpAdapter(bars), configs(decimals, bars[0].open if bars else None)
+
+
+@click.group()
+def main() -> None:
+    """Drive the contracts and their model together, plant bugs, measure gas and speed."""
+
+
+main.add_command(
+    fuzz_command(
+        _build,
+        about="Drive the perpetual market and its model with the same actions and compare "
+        "everything: results, reasons, events, every word of state, and the invariants.",
+        examples=(
+            "make fuzz",
+            "make fuzz STEPS=1_000_000 SEED=7 PROCESSES=2",
+            "make fuzz PRICES=prices.csv.gz START=2020-03-12 END=2020-03-14 REPORT=report.json",
+        ),
+        options=[
+            click.Option(
+                ["--decimals"],
+                type=click.Choice(DECIMALS),
+                help="Decimals of the collateral. Without it the deployments take turns.",
+            )
+        ],
+    )
+)

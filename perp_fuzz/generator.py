@@ -1,0 +1,623 @@
+"""Draws the next action: valid by construction, deliberately invalid, or aimed at an exact edge.
+
+The shares are stated here and counted in the report. Valid actions are computed from the model, so
+most succeed; invalid ones break one thing; aimed ones sit on a guard or one unit to either side.
+"""
+
+import random
+from bisect import bisect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from lockstep.edges import find_edge
+from lockstep.prices import PricePoint
+from lockstep.step import Step
+from perp_fuzz.actions import ACTIONS, HOOKS, NO_HOOK
+from perp_fuzz.deployment import (
+    ADDRESSES,
+    ATTACKER,
+    KEEPERS,
+    LPS,
+    OWNERS,
+    PUBLISHERS,
+    ROLE_OF,
+    TRADERS,
+)
+from python_model.evm import MAX_UINT256
+from python_model.modules.constants import LONG, MAX_MARGIN, MAX_PRICE, MAX_SIZE, SHORT, WAD
+from python_model.perp_market import Marks, Position
+
+if TYPE_CHECKING:
+    from perp_fuzz.adapter import PerpTwin
+
+Drawn = tuple[str, str, tuple[int | str, ...]]  # action, actor, arguments
+
+INVALID_SHARE = 0.10
+EDGE_SHARE = 0.12
+CROWD = 160  # open positions above which closing is preferred
+ANY = MAX_UINT256
+OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
+
+# Every action keeps at least 3 % of the steps; what is left goes to the heart of the protocol.
+# A token that misbehaves is made to stop soon, which is a second step of the same action.
+WEIGHTS = dict.fromkeys(ACTIONS, 3.4) | {
+    "open": 8.5,
+    "publish": 6.5,
+    "close": 6.2,
+    "set_fee": 1.9,
+    "set_hook": 2.1,
+}
+_NAMES = list(WEIGHTS)
+_CUMULATIVE = list(accumulate(WEIGHTS.values()))
+
+
+class Generator:
+    """Actions for one twin."""
+
+    def __init__(self, twin: "PerpTwin", path: Iterator[PricePoint]) -> None:
+        self.twin = twin
+        self.path = path
+        self.market = twin.market
+        self.system = twin.system
+        self.params = twin.market.PARAMS
+        self.unit = 10**twin.system.token.decimals
+        self.deposits: int = twin.config.get("deposit", 400_000)
+        self.on_edge = 0  # a position that the last price left one unit from its liquidation
+        self.at = twin.now
+        self.marks: Marks = twin.market._load_marks()
+        self.setup = iter((("publish", None), *(("deposit", lp) for lp in LPS)))
+
+    def step(self, rng: random.Random) -> Step:
+        """The next step."""
+        self.at = self.twin.now + (rng.randrange(3) if rng.random() < 0.7 else 0)
+        first = next(self.setup, None)
+        if first is not None:
+            action, lp = first
+            if lp is None:
+                return self._step(self.publish(rng), "valid")
+            amount = rng.randrange(self.deposits // 2, 2 * self.deposits) * self.unit
+            return self._step((action, lp, (amount, lp)), "valid")
+        self.system.chain.timestamp = self.at
+        self.marks = self.market._accrued()
+        name = self._choose(rng)
+        chance = rng.random()
+        if self.on_edge and rng.random() < 0.5:
+            name, chance = "liquidate", 0.0
+        drawn: Drawn | None = None
+        aim = "valid"
+        if chance < EDGE_SHARE:
+            drawn, aim = self.edge(name, rng), "edge"
+        elif chance < EDGE_SHARE + INVALID_SHARE:
+            drawn, aim = self.invalid(name, rng), "invalid"
+        if drawn is None:
+            drawn, aim = getattr(self, name)(rng), "valid"
+        return self._step(drawn, aim)
+
+    def _step(self, drawn: Drawn, aim: str) -> Step:
+        return Step(drawn[0], drawn[1], drawn[2], self.at, aim)
+
+    def _choose(self, rng: random.Random) -> str:
+        market, token = self.market, self.system.token
+        if token.fee_bps and rng.random() < 0.75:
+            return "set_fee"
+        if self.twin.hook != NO_HOOK and rng.random() < 0.6:
+            return "set_hook"
+        if market._backlog and rng.random() < 0.5:
+            return rng.choice(("continue_backlog", "liquidate", "liquidate"))
+        name = _NAMES[bisect(_CUMULATIVE, rng.random() * _CUMULATIVE[-1])]
+        if token.fee_bps and name not in PULLING:
+            # A token that keeps a fee may not enter; one that starts to later is not covered.
+            name = "add_margin" if self.twin.live else "deposit"
+        elif name == "open" and len(self.twin.live) > CROWD:
+            name = "close"
+        elif (name == "close" and len(self.twin.live) < CROWD * 3 // 4 and rng.random() < 0.4) or (not self.twin.live and name in NEED_POSITION and rng.random() < 0.8):
+            name = "open"
+        return name
+
+    # Valid actions
+
+    def open(self, rng: random.Random) -> Drawn:
+        """A position of random size and leverage; sometimes one of a crowd of equals."""
+        side = self._side_with_room(rng)
+        size = self._size(rng)
+        return "open", rng.choice(TRADERS), self._opening(rng, side, size)
+
+    def _opening(self, rng: random.Random, side: int, size: int) -> tuple[int, ...]:
+        fill, fee = self.market._quote(side, size, self.marks)
+        needed = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill)
+        factor = rng.choice((1_000_001, 1_020_000, 1_100_000, 1_500_000, 3_000_000, 8_000_000))
+        margin = fee + needed * factor // 1_000_000 + 2
+        return side, size, margin, self._acceptable(side, fill, rng)
+
+    def increase(self, rng: random.Random) -> Drawn:
+        position_id, position, owner = self._pick(rng)
+        size = self._size(rng) // 4 + 1
+        fill, fee = self.market._quote(position.side, size, self.marks)
+        whole = position.size + size
+        value = min(self._value(position), 0)
+        short = (
+            self._initial(whole, self.tier(whole))
+            + self._entry_loss(position.side, size, fill)
+            - value
+            + fee
+            - position.margin
+        )
+        margin = max(short + short // 20 + 3, 0)
+        acceptable = self._acceptable(position.side, fill, rng)
+        return "increase", owner, (position_id, size, margin, acceptable)
+
+    def reduce(self, rng: random.Random) -> Drawn:
+        position_id, position, owner = self._pick(rng)
+        most = position.size - self.params.min_size
+        size = rng.randrange(1, most) if most > 1 else 1
+        if rng.random() < 0.3 and most > 8:
+            size = rng.randrange(most * 3 // 4, most + 1)
+        fill, _ = self.market._quote(SHORT - position.side, size, self.marks)
+        acceptable = self._acceptable(SHORT - position.side, fill, rng)
+        return "reduce", owner, (position_id, size, acceptable)
+
+    def close(self, rng: random.Random) -> Drawn:
+        position_id, position, owner = self._pick(rng)
+        fill, _ = self.market._quote(SHORT - position.side, position.size, self.marks)
+        acceptable = self._acceptable(SHORT - position.side, fill, rng)
+        return "close", owner, (position_id, acceptable)
+
+    def add_margin(self, rng: random.Random) -> Drawn:
+        position_id, position, owner = self._pick(rng)
+        amount = 1 + position.margin * rng.randrange(1, 300_000) // 1_000_000
+        return "add_margin", owner, (position_id, amount)
+
+    def remove_margin(self, rng: random.Random) -> Drawn:
+        position_id, position, owner = self._pick(rng)
+        free = self._removable(position)
+        amount = free * rng.choice((1, 30, 90, 99, 100)) // 100 if free > 0 else 1
+        return "remove_margin", owner, (position_id, max(amount, 1))
+
+    def publish(self, rng: random.Random) -> Drawn:
+        """The next price of the path; now and then hours of it are skipped: a gap."""
+        point = next(self.path)
+        if rng.random() < 0.008:
+            for _ in range(rng.randrange(60, 900)):
+                point = next(self.path)
+        self.at = max(self.at, point.at, self.system.feed._price_time + 1)
+        price_time = max(self.at - rng.randrange(3), self.system.feed._price_time + 1)
+        return "publish", self._publisher(), (min(point.price, MAX_PRICE), price_time)
+
+    def update_price(self, rng: random.Random) -> Drawn:
+        return "update_price", rng.choice(KEEPERS), (rng.choice(KEEPERS),)
+
+    def liquidate(self, rng: random.Random) -> Drawn:
+        """A liquidatable position if a look at some finds one."""
+        position_id, _, _ = self._pick(rng)
+        for candidate in rng.sample(self.twin.live, min(len(self.twin.live), 12)):
+            position = self.market._stored(candidate)
+            if self.market._is_liquidatable(position, self.marks):
+                position_id = candidate
+                break
+        return "liquidate", rng.choice((*KEEPERS, ATTACKER)), (position_id,)
+
+    def continue_backlog(self, rng: random.Random) -> Drawn:
+        return "continue_backlog", rng.choice(KEEPERS), (rng.choice((1, 5, 20, 32, 100)),)
+
+    def accrue(self, rng: random.Random) -> Drawn:
+        if rng.random() < 0.05:
+            self.at += rng.randrange(1, 2 * self.params.max_price_age)
+        return "accrue", rng.choice(KEEPERS), ()
+
+    def withdraw_credit(self, rng: random.Random) -> Drawn:
+        market = self.market
+        owners = [
+            role
+            for role in (*TRADERS, *KEEPERS, *PUBLISHERS, ATTACKER)
+            if market.credit_of[ADDRESSES[role]] or market.claim_of[ADDRESSES[role]]
+        ]
+        return "withdraw_credit", rng.choice(owners or TRADERS), ()
+
+    def collect_fees(self, rng: random.Random) -> Drawn:
+        return "collect_fees", rng.choice(KEEPERS), ()
+
+    def fund_insurance(self, rng: random.Random) -> Drawn:
+        return "fund_insurance", rng.choice(TRADERS), (rng.randrange(1, 50 * self.unit),)
+
+    def deposit(self, rng: random.Random) -> Drawn:
+        """More when the pool is thin, so that draining it stays possible and passing."""
+        is_thin = self.system.pool.cash < 2 * self.deposits * self.unit
+        most = self.deposits if is_thin else self.deposits // 20
+        amount = rng.randrange(1, most * self.unit)
+        return "deposit", rng.choice(LPS), (amount, rng.choice(LPS))
+
+    def mint(self, rng: random.Random) -> Drawn:
+        pool = self.system.pool
+        shares = (pool.totalSupply or 1000 * self.unit) * rng.randrange(1, 20_000) // 1_000_000
+        return "mint", rng.choice(LPS), (max(shares, 1), rng.choice(LPS))
+
+    def withdraw(self, rng: random.Random) -> Drawn:
+        lp = rng.choice(LPS)
+        most = self.system.pool.maxWithdraw(ADDRESSES[lp])
+        amount = most * rng.choice((1, 10, 30, 30, 100)) // 100
+        return "withdraw", lp, (max(amount, 1), rng.choice((*LPS, ATTACKER)), lp)
+
+    def redeem(self, rng: random.Random) -> Drawn:
+        lp = rng.choice(LPS)
+        most = self.system.pool.maxRedeem(ADDRESSES[lp])
+        shares = most * rng.choice((1, 10, 30, 30, 100)) // 100
+        actor = rng.choice(LPS)
+        if self.system.pool.allowance[ADDRESSES[lp], ADDRESSES[actor]] < shares:
+            actor = lp
+        return "redeem", actor, (max(shares, 1), lp, lp)
+
+    def transfer_shares(self, rng: random.Random) -> Drawn:
+        sender, receiver = rng.choice(LPS), rng.choice((*LPS, ATTACKER))
+        amount = self.system.pool.balanceOf[ADDRESSES[sender]] * rng.randrange(20) // 100
+        return "transfer_shares", sender, (receiver, amount)
+
+    def approve_shares(self, rng: random.Random) -> Drawn:
+        amount = rng.choice((0, 1, self.system.pool.totalSupply, MAX_UINT256))
+        return "approve_shares", rng.choice(LPS), (rng.choice(LPS), amount)
+
+    def approve_token(self, rng: random.Random) -> Drawn:
+        amount = MAX_UINT256 if rng.random() < 0.85 else rng.randrange(1000 * self.unit)
+        role = rng.choice((*TRADERS, *LPS))
+        allowance = self.system.token.allowance
+        for poor in (*TRADERS, *LPS):
+            for spender in ("market", "pool"):
+                address = getattr(self.system, spender).address
+                if amount == MAX_UINT256 and allowance[ADDRESSES[poor], address] != MAX_UINT256:
+                    return "approve_token", poor, (spender, amount)
+        return "approve_token", role, (rng.choice(("market", "pool")), amount)
+
+    def donate(self, rng: random.Random) -> Drawn:
+        receiver = rng.choice(("market", "pool", "attacker", "trader_0", "lp_0"))
+        return "donate", ATTACKER, (receiver, rng.randrange(5 * self.unit))
+
+    def set_fee(self, rng: random.Random) -> Drawn:
+        bps = 0 if self.system.token.fee_bps else rng.choice((1, 30, 10_000))
+        return "set_fee", "owner_0", (bps,)
+
+    def set_hook(self, rng: random.Random) -> Drawn:
+        hook = rng.choice(list(HOOKS)) if self.twin.hook == NO_HOOK else NO_HOOK
+        return "set_hook", "owner_0", (hook,)
+
+    def set_publisher(self, rng: random.Random) -> Drawn:
+        return "set_publisher", self._feed_owner(), (rng.choice(PUBLISHERS),)
+
+    def transfer_ownership(self, rng: random.Random) -> Drawn:
+        return "transfer_ownership", self._feed_owner(), (rng.choice(OWNERS),)
+
+    def accept_ownership(self, rng: random.Random) -> Drawn:
+        pending = ROLE_OF.get(self.system.feed.pending_owner)
+        return "accept_ownership", pending or rng.choice(OWNERS), ()
+
+    def intrude(self, rng: random.Random) -> Drawn:
+        return "intrude", ATTACKER, (rng.randrange(1000 * self.unit),)
+
+    # Invalid actions: a valid one with one thing broken
+
+    def invalid(self, name: str, rng: random.Random) -> Drawn | None:
+        """The action, by another caller or with an argument that must be refused."""
+        _, actor, args = getattr(self, name)(rng)
+        changed = list(args)
+        numbers = [i for i, value in enumerate(args) if isinstance(value, int)]
+        if name == "set_fee":
+            return None
+        kind = rng.randrange(4)
+        if kind == 0:
+            actor = rng.choice((ATTACKER, *TRADERS))
+        elif name in OF_POSITION and kind == 1:
+            count = self.market._position_count
+            changed[0] = rng.choice(
+                (0, rng.randrange(1, count + 1) if count else 1, count + 1, ANY)
+            )
+        elif name in ("open", "increase", "reduce", "close") and kind == 2:
+            side = args[0] if name == "open" else self._side_of(args[0])
+            is_buying = (side == LONG) == (name in ("open", "increase"))
+            changed[-1] = 0 if is_buying else ANY
+        elif numbers:
+            spot = rng.choice(numbers)
+            changed[spot] = rng.choice((0, 0, *OVERFLOWS))
+        else:
+            return None
+        return name, actor, tuple(changed)
+
+    # Edges: exactly on a guard, or one unit to either side
+
+    def edge(self, name: str, rng: random.Random) -> Drawn | None:
+        """An action aimed at an exact edge, if this one has any here and now."""
+        aim = getattr(self, f"edge_{name}", None)
+        if aim is None:
+            return None
+        drawn: Drawn | None = aim(rng, rng.choice((-1, 0, 1)))
+        return drawn
+
+    def edge_open(self, rng: random.Random, off: int) -> Drawn | None:
+        """Least margin, last unit of a tier, cap, skew or reserve, exact price and age."""
+        kind = rng.randrange(7)
+        side = rng.randrange(2)
+        size = self._size(rng)
+        params = self.params
+        own, other = self.market._side_size(side), self.market._side_size(SHORT - side)
+        if kind == 1:
+            size = rng.choice(params.tiers).max_size + off
+        elif kind == 2:
+            size = params.min_size + off
+        elif kind == 3:
+            size = params.max_open_interest - own + off
+        elif kind == 4:
+            size = other + params.max_skew - own + off
+        elif kind == 5:
+            size = self._backed_size() - own - other + off
+        if not 0 < size <= MAX_SIZE:
+            return None
+        if size > params.tiers[-1].max_size + 1:
+            # Too large for one position; come nearer with the largest.
+            size = params.tiers[-1].max_size
+        if kind == 6:
+            self._age(off)
+        fill, fee = self.market._quote(side, size, self.marks)
+        needed = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill)
+        margin = fee + needed + (off if kind == 0 else 1)
+        acceptable = fill + (rng.choice((-1, 0, 1)) if rng.random() < 0.3 else 0)
+        return "open", rng.choice(TRADERS), (side, size, max(margin, 1), acceptable)
+
+    def edge_increase(self, rng: random.Random, off: int) -> Drawn | None:
+        """Size up to the end of a tier or the cap, least margin."""
+        position_id, position, owner = self._pick(rng)
+        own = self.market._side_size(position.side)
+        other = self.market._side_size(SHORT - position.side)
+        size = rng.choice(
+            (
+                self.params.tiers[position.tier].max_size - position.size + off,
+                self.params.max_open_interest - own + off,
+                other + self.params.max_skew - own + off,
+                self._size(rng),
+            )
+        )
+        if not 0 < size <= self.params.tiers[-1].max_size:
+            return None
+        fill, _ = self.market._quote(position.side, size, self.marks)
+        args = (position_id, size, 0, fill)
+
+        def short(margin: int) -> bool:
+            return self._accepts("increase", owner, (position_id, size, margin, fill))
+
+        least = find_edge(short, 0, position.margin * 4 + self.unit)
+        if least is not None:
+            args = (position_id, size, max(least[1] + off, 0), fill)
+        return "increase", owner, args
+
+    def edge_reduce(self, rng: random.Random, off: int) -> Drawn | None:
+        """A rest of exactly the minimum size or the end of a lower tier."""
+        position_id, position, owner = self._pick(rng)
+        rest = rng.choice((self.params.min_size, self.params.tiers[0].max_size)) + off
+        size = position.size - rest
+        if size <= 0:
+            return None
+        fill, _ = self.market._quote(SHORT - position.side, size, self.marks)
+        return "reduce", owner, (position_id, size, fill)
+
+    def edge_close(self, rng: random.Random, off: int) -> Drawn | None:
+        """Exactly the fill price, or exactly the oldest fresh price."""
+        position_id, position, owner = self._pick(rng)
+        if rng.random() < 0.15:
+            self._age(off)
+            off = 0
+        fill, _ = self.market._quote(SHORT - position.side, position.size, self.marks)
+        return "close", owner, (position_id, fill + off)
+
+    def edge_add_margin(self, rng: random.Random, off: int) -> Drawn | None:
+        """All of the allowance, or the largest margin there can be."""
+        position_id, position, owner = self._pick(rng)
+        allowed = self.system.token.allowance[ADDRESSES[owner], self.market.address]
+        amount = allowed + off if allowed < MAX_MARGIN else MAX_MARGIN - position.margin + off
+        return "add_margin", owner, (position_id, max(amount, 1))
+
+    def edge_remove_margin(self, rng: random.Random, off: int) -> Drawn | None:
+        """Exactly what the initial requirement leaves free."""
+        position_id, position, owner = self._pick(rng)
+        free = self._removable(position) + off
+        return ("remove_margin", owner, (position_id, free)) if free > 0 else None
+
+    def edge_publish(self, rng: random.Random, off: int) -> Drawn | None:
+        """A price at which some position becomes liquidatable, bankrupt, or no longer in part."""
+        feed = self.system.feed
+        kind = rng.randrange(8)
+        if kind == 0:
+            price = rng.choice((1, MAX_PRICE, MAX_PRICE + 1)) if rng.random() < 0.1 else feed._price
+            price_time = rng.choice((feed._price_time + max(off, 0), self.at + max(off, 0)))
+            return "publish", self._publisher(), (max(price, 1), price_time)
+        if not self.twin.live:
+            return None
+        self.at = max(self.at, feed._price_time + 1)
+        self.system.chain.timestamp = self.at
+        marks = self.market._accrued()
+        last = feed._price
+        tests = (self._is_liquidatable, self._is_liquidatable, self._is_whole, self._is_bankrupt)
+        test = rng.choice(tests)
+        for _ in range(8):
+            position_id, position, _ = self._pick(rng)
+            reach = last * rng.choice((3, 10, 10, 30, 30, 200)) // 1000
+            away = last - reach if position.side == LONG else last + reach
+
+            def crossed(price: int, p: Position = position) -> bool:
+                marks.price = price
+                return test(p, marks)
+
+            edge = find_edge(crossed, *sorted((last, away)))
+            if edge is not None:
+                price = edge[rng.randrange(2)] + (off if rng.random() < 0.3 else 0)
+                self.on_edge = 0 if test(position, replace(marks, price=price)) else position_id
+                return "publish", self._publisher(), (price, self.at)
+        return None
+
+    def edge_liquidate(self, rng: random.Random, off: int) -> Drawn | None:
+        """At the very second at which funding makes a position liquidatable."""
+        if not self.twin.live:
+            return None
+        now = self.at
+        latest = self.market._marks.price_time + self.params.max_price_age
+        candidates = [self._pick(rng)[0], self._pick(rng)[0]]
+        if self.on_edge:
+            candidates.insert(0, self.on_edge)
+            self.on_edge = 0
+        for position_id in candidates:
+            position = self.market._positions[position_id]
+            if position is None:
+                continue
+
+            def due(at: int, p: Position = position) -> bool:
+                self.system.chain.timestamp = at
+                return self.market._is_liquidatable(p, self.market._accrued())
+
+            edge = find_edge(due, now, latest) if latest > now else None
+            if edge is not None:
+                self.at = max(edge[1] + off, now)
+                return "liquidate", rng.choice(KEEPERS), (position_id,)
+        return None
+
+    def edge_fund_insurance(self, rng: random.Random, off: int) -> Drawn | None:
+        """All a trader has, or the largest amount."""
+        trader = rng.choice(TRADERS)
+        whole = self.system.token.balanceOf[ADDRESSES[trader]]
+        amount = rng.choice((whole + max(off, 1), MAX_MARGIN + off, 1 + off))
+        return "fund_insurance", trader, (amount,)
+
+    def edge_deposit(self, rng: random.Random, off: int) -> Drawn | None:
+        lp = rng.choice(LPS)
+        limit = self.system.pool.maxDeposit(ADDRESSES[lp])
+        whole = self.system.token.balanceOf[ADDRESSES[lp]]
+        return "deposit", lp, (max(rng.choice((limit + off, whole + 1, 1)), 0), lp)
+
+    def edge_mint(self, rng: random.Random, off: int) -> Drawn | None:
+        lp = rng.choice(LPS)
+        return "mint", lp, (max(self.system.pool.maxMint(ADDRESSES[lp]) + off, 0), lp)
+
+    def edge_withdraw(self, rng: random.Random, off: int) -> Drawn | None:
+        """Exactly the limit. Rarely, or the pool would always be empty."""
+        lp = rng.choice(LPS)
+        limit = self.system.pool.maxWithdraw(ADDRESSES[lp])
+        if off <= 0 and rng.random() < 0.7:
+            return None
+        return "withdraw", lp, (max(limit + off, 0), lp, lp)
+
+    def edge_redeem(self, rng: random.Random, off: int) -> Drawn | None:
+        lp = rng.choice(LPS)
+        limit = self.system.pool.maxRedeem(ADDRESSES[lp])
+        if off <= 0 and rng.random() < 0.7:
+            return None
+        return "redeem", lp, (max(limit + off, 0), lp, lp)
+
+    # What the model says
+
+    def tier(self, size: int) -> int:
+        """Tier of a size; the last for sizes above all."""
+        for tier, row in enumerate(self.params.tiers):
+            if size <= row.max_size:
+                return tier
+        return len(self.params.tiers) - 1
+
+    def _accepts(self, name: str, actor: str, args: tuple[int | str, ...]) -> bool:
+        chain = self.system.chain
+        call: Callable[[], object] = lambda: self.twin.codec.call_model(name, actor, args)  # noqa: E731
+        try:
+            chain.probe(call)
+        except Exception:
+            return False
+        return True
+
+    def _initial(self, size: int, tier: int) -> int:
+        fraction = self.params.tiers[tier].initial_fraction
+        return self.market._fraction_of_notional_up(size, self.marks.price, fraction)
+
+    def _entry_loss(self, side: int, size: int, fill: int) -> int:
+        """What filling past the oracle price costs at once."""
+        loss = size * (fill - self.marks.price) * (1 if side == LONG else -1)
+        return max(-(-loss // self.market.NOTIONAL_SCALE), 0)
+
+    def _value(self, position: Position) -> int:
+        return self.market._value(position, position.size, self.marks.price, self.marks)
+
+    def _removable(self, position: Position) -> int:
+        needed = self._initial(position.size, position.tier)
+        return position.margin + min(self._value(position), 0) - needed
+
+    def _backed_size(self) -> int:
+        """Open interest at which the reserve equals the pool's free cash."""
+        cash = self.system.pool.cash - self.market._claims
+        scale = self.market.NOTIONAL_SCALE * WAD
+        return max(cash, 0) * scale // (self.marks.price * self.params.reserve_fraction or 1)
+
+    def _is_liquidatable(self, position: Position, marks: Marks) -> bool:
+        return self.market._is_liquidatable(position, marks)
+
+    def _is_whole(self, position: Position, marks: Marks) -> bool:
+        """Whether a liquidation would close all of it."""
+        equity, _ = self.market._health(position, marks)
+        penalty = self.market._penalty(position.size, marks.price)
+        return self.market._partial_rest(position, equity, penalty, marks).size == 0
+
+    def _is_bankrupt(self, position: Position, marks: Marks) -> bool:
+        return self.market._health(position, marks)[0] < 0
+
+    # Choices
+
+    def _pick(self, rng: random.Random) -> tuple[int, Position, str]:
+        """An open position and its owner; one that does not exist when none is open."""
+        live = self.twin.live
+        if not live:
+            return 1, NOBODYS, TRADERS[0]
+        position_id = live[rng.randrange(len(live))]
+        position = self.market._stored(position_id)
+        return position_id, position, ROLE_OF[position.owner]
+
+    def _side_of(self, position_id: int | str) -> int:
+        stored = self.market._positions.get(int(position_id))
+        return stored.side if stored is not None else LONG
+
+    def _side_with_room(self, rng: random.Random) -> int:
+        """The smaller side, mostly."""
+        skew = self.market._skew()
+        if rng.random() < 0.35 or skew == 0:
+            return rng.randrange(2)
+        return SHORT if skew > 0 else LONG
+
+    def _size(self, rng: random.Random) -> int:
+        """Log-uniform from the minimum to the end of a tier drawn at random."""
+        params = self.params
+        if rng.random() < 0.3:
+            return params.min_size * 20
+        most = params.tiers[rng.choice((0, 0, 0, 0, 1, 1, 2, 3))].max_size
+        ratio = most // params.min_size
+        return min(
+            params.min_size * 2 ** rng.randrange(ratio.bit_length()) + rng.randrange(WAD), most
+        )
+
+    def _acceptable(self, side: int, fill: int, rng: random.Random) -> int:
+        """Past which the caller would not trade: just the fill, a little further, or anything."""
+        kind = rng.randrange(3)
+        if kind == 0:
+            return fill
+        if side == LONG:
+            return ANY if kind == 1 else fill + fill // 1000
+        return 0 if kind == 1 else fill - fill // 1000
+
+    def _age(self, off: int) -> None:
+        """Lets the price become exactly as old as it may be, more or less a second."""
+        edge = self.market._marks.price_time + self.params.max_price_age + off
+        self.at = max(self.at, edge)
+        self.system.chain.timestamp = self.at
+        self.marks = self.market._accrued()
+
+    def _publisher(self) -> str:
+        return ROLE_OF.get(self.system.feed.publisher, PUBLISHERS[0])
+
+    def _feed_owner(self) -> str:
+        return ROLE_OF[self.system.feed.owner]
+
+
+NOBODYS = Position(ADDRESSES[TRADERS[0]], LONG, 0, WAD, 1, WAD, 0, 0, 0, 0)
+OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
+NEED_POSITION = frozenset(OF_POSITION)
+# Actions that pull tokens from their caller: a token that keeps a fee makes them revert.
+PULLING = frozenset(("set_fee", "open", "add_margin", "fund_insurance", "deposit", "mint"))
