@@ -1,0 +1,254 @@
+"""A market of the model with people in it: what the tests of exact, vectors and model stand on.
+
+Amounts are given in whole tokens, sizes in whole units and prices in quote per unit, as text,
+integers or fractions; they must come out as integers.
+"""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from python_model.evm import MAX_UINT256, Chain, Revert, Storage
+from python_model.liquidity_pool import LiquidityPool
+from python_model.market_factory import MarketFactory
+from python_model.modules.constants import LONG, SHORT, WAD
+from python_model.perp_market import MarketParams, PerpMarket, Tier
+from python_model.price_feed import PriceFeed
+from python_model.testing.token_mock import TokenMock
+
+Number = int | str | Fraction
+
+START = 1_700_000_000  # seconds, as on a chain that has been running
+ANY_PRICE = {LONG: MAX_UINT256, SHORT: 0}  # the worst acceptable price of a buyer and of a seller
+FUNDS = 2**120  # token units that everyone starts with
+MAX_TOKENS = 2**95  # largest deposit the tests make, token units
+
+
+def address(number: int) -> str:
+    return f"0x{number:040x}"
+
+
+NAMES = ("token", "factory", "treasury", "owner", "publisher")
+PEOPLE = ("trader", "other_trader", "third_trader", "keeper", "lp", "other_lp", "attacker")
+ROLE = {name: address(0xA0 + index) for index, name in enumerate(NAMES + PEOPLE)}
+
+
+def wad(value: Number) -> int:
+    """A price, size, fraction or rate as the model holds it."""
+    scaled = Fraction(value) * WAD
+    assert scaled.denominator == 1, f"{value} has more than 18 decimals"
+    return int(scaled)
+
+
+def tiers(*rows: tuple[Number, Number, Number]) -> tuple[Tier, Tier, Tier, Tier]:
+    """Four tiers of (largest size, initial, maintenance); the last row is repeated."""
+    filled = [Tier(wad(size), wad(initial), wad(mm)) for size, initial, mm in rows]
+    filled += [filled[-1]] * (4 - len(filled))
+    return filled[0], filled[1], filled[2], filled[3]
+
+
+PARAMS = MarketParams(
+    min_size=wad("0.1"),
+    max_open_interest=wad(100_000),
+    max_skew=wad(100_000),
+    skew_scale=wad(100_000_000),
+    max_funding_rate=wad("0.0000001"),
+    max_utilisation_rate=wad("0.00000001"),
+    maker_fee=wad("0.0002"),
+    taker_fee=wad("0.0005"),
+    liquidation_penalty=wad("0.01"),
+    keeper_share=wad("0.1"),
+    reserve_fraction=wad("0.1"),
+    max_price_age=3600,
+    tiers=tiers((1_000, "0.05", "0.02"), (10_000, "0.1", "0.04"), (100_000, "0.2", "0.08")),
+)
+
+# Nothing but prices moves money: fees and rates zero, and a skew scale that no trade feels.
+FRICTIONLESS: dict[str, int] = {
+    "max_funding_rate": 0,
+    "max_utilisation_rate": 0,
+    "maker_fee": 0,
+    "taker_fee": 0,
+    "skew_scale": 2**104 - 1,
+}
+
+
+class World:
+    """A chain with one token and one market; every role has tokens and has allowed their use."""
+
+    def __init__(
+        self,
+        decimals: int = 6,
+        price: Number | None = 100,
+        cash: Number = 1_000_000,
+        token: Callable[[Chain, str, int], TokenMock] = TokenMock,
+        **changes: Any,
+    ) -> None:
+        self.chain = Chain(START)
+        self.unit = 10**decimals
+        self.token = token(self.chain, ROLE["token"], decimals)
+        self.factory = MarketFactory(self.chain, ROLE["factory"], ROLE["treasury"], ROLE["owner"])
+        self.market: PerpMarket = self.factory.create_market(
+            self.token,
+            ROLE["publisher"],
+            "pool",
+            "LP",
+            PARAMS._replace(**changes),
+            sender=ROLE["owner"],
+        )
+        self.pool: LiquidityPool = self.market.pool
+        self.feed: PriceFeed = self.market.feed
+        for name in PEOPLE:
+            self.token.mint(ROLE[name], FUNDS, sender=ROLE[name])
+            for spender in (self.market.address, self.pool.address):
+                self.token.approve(spender, MAX_UINT256, sender=ROLE[name])
+        if price is not None:
+            self.publish(price)
+            if cash:
+                self.deposit(cash)
+
+    def tokens(self, value: Number) -> int:
+        """Whole tokens in token units."""
+        scaled = Fraction(value) * self.unit
+        assert scaled.denominator == 1, f"{value} has more decimals than the token"
+        return int(scaled)
+
+    def amount(self, units: int) -> Fraction:
+        """Token units in whole tokens."""
+        return Fraction(units, self.unit)
+
+    # What people do
+
+    def wait(self, seconds: int) -> None:
+        self.chain.timestamp += seconds
+
+    def publish(self, price: Number, after: int = 1) -> int:
+        """A new price after some seconds; number of positions liquidated."""
+        self.wait(after)
+        return self.feed.publish(wad(price), self.chain.timestamp, sender=ROLE["publisher"])
+
+    def deposit(self, amount: Number, by: str = "lp") -> int:
+        return self.pool.deposit(self.tokens(amount), ROLE[by], sender=ROLE[by])
+
+    def open(self, side: int, size: Number, margin: Number, by: str = "trader") -> int:
+        return self.market.open(
+            side, wad(size), self.tokens(margin), ANY_PRICE[side], sender=ROLE[by]
+        )
+
+    def open_at_mark(self, side: int, size: Number, margin: Number, by: str = "trader") -> int:
+        """Opens at the oracle price itself: another's position of half the size on the other side
+        makes the skew before and after the trade cancel out."""
+        half = Fraction(size) / 2
+        self.open(1 - side, half, self.amount(2**70), by="other_trader")
+        position_id = self.open(side, size, margin, by)
+        assert self.position(position_id).entry_price == self.market.marks().price
+        return position_id
+
+    def increase(
+        self, position_id: int, size: Number, margin: Number = 0, by: str = "trader"
+    ) -> None:
+        side = self.position(position_id).side
+        self.market.increase(
+            position_id, wad(size), self.tokens(margin), ANY_PRICE[side], sender=ROLE[by]
+        )
+
+    def reduce(self, position_id: int, size: Number, by: str = "trader") -> None:
+        worst = ANY_PRICE[1 - self.position(position_id).side]
+        self.market.reduce(position_id, wad(size), worst, sender=ROLE[by])
+
+    def close(self, position_id: int, by: str = "trader") -> int:
+        worst = ANY_PRICE[1 - self.position(position_id).side]
+        return self.market.close(position_id, worst, sender=ROLE[by])
+
+    def add_margin(self, position_id: int, amount: Number, by: str = "trader") -> None:
+        self.market.add_margin(position_id, self.tokens(amount), sender=ROLE[by])
+
+    def remove_margin(self, position_id: int, amount: Number, by: str = "trader") -> None:
+        self.market.remove_margin(position_id, self.tokens(amount), sender=ROLE[by])
+
+    def update_price(self, by: str = "keeper") -> int:
+        return self.market.update_price(ROLE[by], sender=ROLE[by])
+
+    # What can be seen
+
+    def position(self, position_id: int) -> Any:
+        return self.market.position(position_id)
+
+    def is_open(self, position_id: int) -> bool:
+        try:
+            self.position(position_id)
+        except Revert:
+            return False
+        return True
+
+    def open_ids(self) -> list[int]:
+        count = self.market._position_count
+        return [number for number in range(1, count + 1) if self.is_open(number)]
+
+    def is_liquidatable(self, position_id: int) -> bool:
+        equity, requirement = self.market.health(position_id)
+        return equity < requirement
+
+    def equity(self, position_id: int) -> int:
+        return self.market.health(position_id)[0]
+
+    def balance(self, name: str) -> int:
+        return self.token.balanceOf[ROLE[name]]
+
+    def spent(self, name: str) -> int:
+        """Token units that a role has less than at the start."""
+        return FUNDS - self.balance(name)
+
+    def event(self, name: str) -> tuple[Any, ...]:
+        """Fields of the last transaction's only event of this name."""
+        found = [event.fields for event in self.chain.events if event.name == name]
+        assert len(found) == 1, f"{len(found)} events {name}"
+        return found[0]
+
+    def event_names(self) -> list[str]:
+        return [event.name for event in self.chain.events]
+
+    # What must hold
+
+    def state(self) -> dict[str, Any]:
+        """Everything stored, deeply copied; entries at their default count as absent."""
+        return {
+            contract.address: {
+                name: _frozen(value)
+                for name, value in contract.__dict__.items()
+                if name not in ("chain", "hook")
+            }
+            for contract in self.chain.contracts
+        }
+
+    def assert_books_balance(self) -> None:
+        """Every token unit is accounted for, in market, pool and token."""
+        books = self.market.solvency()
+        owned = books.margin + books.insurance + books.fees + books.credits
+        assert self.token.balanceOf[self.market.address] == owned
+        assert self.token.balanceOf[self.pool.address] == books.pool_cash == self.pool.cash
+        assert sum(self.token.balanceOf.values()) == self.token.totalSupply
+        positions = [self.position(number) for number in self.open_ids()]
+        assert books.margin == sum(position.margin for position in positions)
+        assert books.open_positions == len(positions)
+        assert books.claims == sum(self.market.claim_of.values())
+        assert books.credits == sum(self.market.credit_of.values())
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Storage):
+        return {key: _frozen(item) for key, item in value.items() if item != value.default}
+    if isinstance(value, Mapping):
+        return {key: _frozen(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_frozen(item) for item in value]
+    return value.copy() if hasattr(value, "copy") else getattr(value, "address", value)
+
+
+def reason_of(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """The reason with which a call reverts; fails if it does not."""
+    try:
+        call(*args, **kwargs)
+    except Revert as revert:
+        return revert.reason
+    raise AssertionError("the call did not revert")
