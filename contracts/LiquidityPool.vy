@@ -357,8 +357,11 @@ def _withdrawal_limit(owner: address, terms: IPerpMarket.PoolTerms) -> uint256:
 @internal
 @view
 def _redemption_limit(owner: address, terms: IPerpMarket.PoolTerms) -> uint256:
-    free: uint256 = self._to_shares_down(self._free_cash(terms), self._assets_down(terms))
-    return min(erc4626.erc20.balanceOf[owner], free)
+    total: uint256 = self._assets_down(terms)
+    free: uint256 = self._to_shares_down(self._free_cash(terms), total)
+    shares: uint256 = min(erc4626.erc20.balanceOf[owner], free)
+    # Shares worth less than one unit cannot be redeemed.
+    return shares if self._to_assets_down(shares, total) > 0 else 0
 
 
 @internal

@@ -168,8 +168,10 @@ def reduce(position_id: uint256, size: uint256, acceptable_price: uint256):
     position: IPerpMarket.Position = self._load_own_position(position_id)
     errors._require(size > 0, errors.ZERO_SIZE)
     errors._require(size < position.size, errors.EXCEEDS_POSITION)
-    errors._require(position.size - size >= PARAMS.min_size, errors.SIZE_TOO_SMALL)
     marks: Marks = self._settle_fresh_marks()
+    errors._require(
+        not self._is_too_small(position.size - size, marks.price), errors.SIZE_TOO_SMALL
+    )
     fill_price: uint256 = 0
     value: int256 = 0
     fee: uint256 = 0
@@ -308,13 +310,14 @@ def update_price(recipient: address) -> uint256:
 @external
 def continue_backlog(max_visits: uint256) -> uint256:
     """
-    @notice Works off liquidations left over, at the last settled price and funding. Without any left
-            it changes nothing, so keepers may race.
+    @notice Works off liquidations left over, at the last price and this block's funding. Calls in one
+            block go on where the last one stopped; with none left it does no harm, so keepers may race.
     @param max_visits Positions to look at; more than MAX_VISITS counts as MAX_VISITS.
     @return Number of positions liquidated.
     """
     self._enter()
-    sweep: Sweep = self._sweep(self._load_marks(), min(max_visits, constants.MAX_VISITS))
+    marks: Marks = self._settle_marks()
+    sweep: Sweep = self._sweep(marks, min(max_visits, constants.MAX_VISITS))
     self._finish_sweep(sweep, msg.sender)
     self._exit()
     return sweep.liquidated
@@ -547,7 +550,9 @@ def _check_added_risk(position: IPerpMarket.Position, size: uint256, marks: Mark
     """
     errors._require(size > 0, errors.ZERO_SIZE)
     errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
-    errors._require(position.size + size >= PARAMS.min_size, errors.SIZE_TOO_SMALL)
+    errors._require(
+        not self._is_too_small(position.size + size, marks.price), errors.SIZE_TOO_SMALL
+    )
     side_size: uint256 = self._side_size(position.side) + size
     errors._require(side_size <= PARAMS.max_open_interest, errors.OPEN_INTEREST_CAP)
     other_size: uint256 = self._side_size(constants.SHORT - position.side)
@@ -704,6 +709,17 @@ def _tier_of(size: uint256) -> uint256:
             return tier
     errors._require(False, errors.TIER_EXCEEDED)
     return constants.TIERS
+
+
+@internal
+@view
+def _is_too_small(size: uint256, price: uint256) -> bool:
+    """
+    @notice Whether a position of `size` would be below the market's minimum or the protocol's.
+    """
+    return size < PARAMS.min_size or (
+        self._fraction_of_notional_up(size, price, constants.WAD) < constants.MIN_NOTIONAL
+    )
 
 
 @internal
@@ -994,7 +1010,7 @@ def _partial_rest(
         PARAMS.liquidation_penalty,
         NOTIONAL_SCALE,
     )
-    if size < PARAMS.min_size or size >= position.size:
+    if self._is_too_small(size, marks.price) or size >= position.size:
         return rest
     closed: uint256 = position.size - size
     value: int256 = self._value(position, closed, marks.price, marks)

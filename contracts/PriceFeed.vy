@@ -28,6 +28,9 @@ exports: (
 
 version: public(constant(String[8])) = "0.1.0"
 
+# Seconds. An older price would liquidate those who had no chance to act on it.
+MAX_DELAY: constant(uint256) = 60
+
 DEPLOYER: immutable(address)
 
 market: public(IPerpMarket)
@@ -74,7 +77,8 @@ def publish(price: uint256, price_time: uint256) -> uint256:
     """
     @notice Brings a price to the market. Publisher only.
     @param price Quote per unit of the underlying, WAD.
-    @param price_time Unix time of the price: newer than the last, not in the future.
+    @param price_time Unix time of the price: newer than the last, not in the future, at most MAX_DELAY
+           ago.
     @return Number of positions liquidated.
     """
     errors._require(msg.sender == self.publisher, errors.NOT_PUBLISHER)
@@ -82,6 +86,7 @@ def publish(price: uint256, price_time: uint256) -> uint256:
     errors._require(price <= constants.MAX_PRICE, errors.PRICE_TOO_LARGE)
     errors._require(price_time <= block.timestamp, errors.FUTURE_PRICE)
     errors._require(price_time > self._latest >> 88, errors.OLD_PRICE)
+    errors._require(price_time + MAX_DELAY >= block.timestamp, errors.STALE_PRICE)
     self._latest = price | (price_time << 88)
     log IPriceFeed.PricePublished(price=price, price_time=price_time)
     return extcall self.market.update_price(msg.sender)

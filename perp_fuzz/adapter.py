@@ -23,6 +23,7 @@ from perp_fuzz.generator import Generator
 from perp_fuzz.words import Word, Words
 from python_model.evm import Event, Revert
 from python_model.invariants import INVARIANTS, Observation
+from python_model.invariants import Invariant as ModelInvariant
 from python_model.perp_market import Position
 
 # Actions whose first argument is the position they are about.
@@ -42,7 +43,7 @@ class PerpTwin:
         self.words = Words(system, artifacts, TOKENS[token])
         self.seen = Observation(system.market)
         self.now = system.chain.timestamp
-        self.live: list[int] = []
+        self.live = self.seen.live
         self.hook = NO_HOOK
         self.path: Iterator[PricePoint] | None = None
         self.generator: Generator | None = None
@@ -228,6 +229,13 @@ class PerpTwin:
             self._where[last] = index
 
 
+def _of_twin(item: ModelInvariant) -> Invariant:
+    def check(twin: PerpTwin) -> str | None:
+        return item.check(twin.seen)
+
+    return Invariant(item.id, item.sentence, check, item.every)
+
+
 class PerpAdapter:
     """The perpetual market, optionally along a file of prices or with bugs planted."""
 
@@ -237,12 +245,7 @@ class PerpAdapter:
     references: Mapping[str, tuple[str, tuple[int, ...]]] = {
         action: ("open", (0,)) for action in OF_POSITION
     }
-    invariants: Sequence[Invariant] = tuple(
-        Invariant(
-            item.id, item.sentence, lambda twin, check=item.check: check(twin.seen), item.every
-        )
-        for item in INVARIANTS
-    )
+    invariants: Sequence[Invariant] = tuple(_of_twin(item) for item in INVARIANTS)
 
     def __init__(
         self, bars: Sequence[Bar] | None = None, overrides: Overrides | None = None
@@ -253,10 +256,11 @@ class PerpAdapter:
     def new_twin(self, engine: Engine, config: Config) -> PerpTwin:
         return PerpTwin(engine, config, self.overrides)
 
-    def generate(self, twin: PerpTwin, rng: random.Random) -> Step:
+    def generate(self, twin: Any, rng: random.Random) -> Step:
         if twin.generator is None:
             twin.generator = Generator(twin, self._path(twin.config))
-        return twin.generator.step(rng)
+        step: Step = twin.generator.step(rng)
+        return step
 
     def _path(self, config: Config) -> Iterator[PricePoint]:
         """Prices without end from a place of the chain's own, times counted from the start."""

@@ -8,10 +8,11 @@ import click
 from lockstep.adapter import Adapter, Config
 from lockstep.cli import fuzz_command
 from perp_fuzz.adapter import PerpAdapter, scaled_params
+from perp_fuzz.planted_command import planted_command
 
 DECIMALS = ("6", "8", "18")
 # A pool that cannot pay everybody: little cash, and less of it reserved.
-THIN = {"deposit": 20_000, "params": {"reserve_fraction": 5 * 10**16}}
+THIN = {"deposit": 60_000, "params": {"reserve_fraction": 5 * 10**16}}
 PROFILES: tuple[Config, ...] = ({"token": "standard"}, THIN, {"token": "no return"})
 
 
@@ -56,3 +57,4 @@ main.add_command(
         ],
     )
 )
+main.add_command(planted_command(configs([6, 8, 18])))

@@ -42,13 +42,19 @@ OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
 
 # Every action keeps at least 3 % of the steps; what is left goes to the heart of the protocol.
 # A token that misbehaves is made to stop soon, which is a second step of the same action.
-WEIGHTS = dict.fromkeys(ACTIONS, 3.4) | {
-    "open": 8.5,
-    "publish": 6.5,
-    "close": 6.2,
-    "set_fee": 1.9,
-    "set_hook": 2.1,
-}
+# Without an open position the actions on one become opens.
+OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
+WEIGHTS = (
+    dict.fromkeys(ACTIONS, 3.4)
+    | dict.fromkeys(OF_POSITION, 3.8)
+    | {
+        "open": 8.5,
+        "publish": 6.5,
+        "close": 6.2,
+        "set_fee": 1.9,
+        "set_hook": 2.1,
+    }
+)
 _NAMES = list(WEIGHTS)
 _CUMULATIVE = list(accumulate(WEIGHTS.values()))
 
@@ -83,7 +89,7 @@ class Generator:
         self.marks = self.market._accrued()
         name = self._choose(rng)
         chance = rng.random()
-        if self.on_edge and rng.random() < 0.5:
+        if self.on_edge and not self.system.token.fee_bps and rng.random() < 0.5:
             name, chance = "liquidate", 0.0
         drawn: Drawn | None = None
         aim = "valid"
@@ -107,13 +113,16 @@ class Generator:
         if market._backlog and rng.random() < 0.5:
             return rng.choice(("continue_backlog", "liquidate", "liquidate"))
         name = _NAMES[bisect(_CUMULATIVE, rng.random() * _CUMULATIVE[-1])]
+        live = len(self.twin.live)
         if token.fee_bps and name not in PULLING:
             # A token that keeps a fee may not enter; one that starts to later is not covered.
-            name = "add_margin" if self.twin.live else "deposit"
-        elif name == "open" and len(self.twin.live) > CROWD:
-            name = "close"
-        elif (name == "close" and len(self.twin.live) < CROWD * 3 // 4 and rng.random() < 0.4) or (not self.twin.live and name in NEED_POSITION and rng.random() < 0.8):
-            name = "open"
+            return "add_margin" if live else "deposit"
+        if name == "open" and live > CROWD:
+            return "close"
+        if name == "close" and live < CROWD * 3 // 4 and rng.random() < 0.4:
+            return "open"
+        if not live and name in NEED_POSITION and rng.random() < 0.8:
+            return "open"
         return name
 
     # Valid actions
@@ -589,9 +598,8 @@ class Generator:
             return params.min_size * 20
         most = params.tiers[rng.choice((0, 0, 0, 0, 1, 1, 2, 3))].max_size
         ratio = most // params.min_size
-        return min(
-            params.min_size * 2 ** rng.randrange(ratio.bit_length()) + rng.randrange(WAD), most
-        )
+        size = params.min_size << rng.randrange(ratio.bit_length())
+        return min(size + rng.randrange(params.min_size), most)
 
     def _acceptable(self, side: int, fill: int, rng: random.Random) -> int:
         """Past which the caller would not trade: just the fill, a little further, or anything."""
@@ -617,7 +625,6 @@ class Generator:
 
 
 NOBODYS = Position(ADDRESSES[TRADERS[0]], LONG, 0, WAD, 1, WAD, 0, 0, 0, 0)
-OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
 NEED_POSITION = frozenset(OF_POSITION)
 # Actions that pull tokens from their caller: a token that keeps a fee makes them revert.
 PULLING = frozenset(("set_fee", "open", "add_margin", "fund_insurance", "deposit", "mint"))

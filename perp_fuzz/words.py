@@ -11,6 +11,7 @@ from python_model.perp_market import Position
 
 Word = tuple[str, int, int]
 FUNDING_OFFSET = 2**127
+OFTEN = 10  # of the scalar words, the first ones: those of market and pool, and the price
 
 
 class Words:
@@ -151,13 +152,13 @@ class Words:
                 writer = writers.get(entry[0])
                 if writer is not None:
                     words.extend(writer(key))
-        values = self.scalar_values()
-        if words or values != self._last:
+        last, values = self._last, self.scalar_values()
+        if words or values != last:
             self._last = values
-            words.extend(
-                (address, slot, value)
-                for (address, slot), value in zip(self._scalar_slots, values, strict=True)
-            )
+            # The market's and the pool's own words always, the rest when one of them changed.
+            count = OFTEN if values[OFTEN:] == last[OFTEN:] else len(values)
+            slots = self._scalar_slots
+            words += [(*slots[i], values[i]) for i in range(count)]
         return words
 
     def everything(self) -> Iterator[Word]:

@@ -7,10 +7,11 @@ elsewhere (P7), so what holds here holds there.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import NamedTuple
 
 from python_model.evm import Event, Revert
-from python_model.modules import constants, margin_math, trigger_key
+from python_model.modules import constants, errors, margin_math, trigger_key
 from python_model.perp_market import Marks, PerpMarket, Position
 
 SAMPLE = 8  # positions looked at by the checks that execute something
@@ -21,6 +22,7 @@ class Observation:
     """A market after one transaction, and what that transaction was."""
 
     market: PerpMarket
+    live: list[int] = field(default_factory=list)  # ids of the open positions
     action: str = ""
     position_id: int = 0  # of the action's position, if it has one
     ok: bool = True
@@ -41,16 +43,18 @@ class Invariant(NamedTuple):
     every: int = 1
 
 
-def live(market: PerpMarket) -> list[tuple[int, Position]]:
+def live(seen: Observation) -> list[tuple[int, Position]]:
     """Open positions by id."""
-    return [(i, p) for i, p in market._positions.items() if p is not None]
+    stored = seen.market._stored
+    return [(position_id, stored(position_id)) for position_id in seen.live]
 
 
 def sample(seen: Observation) -> list[tuple[int, Position]]:
     """A few open positions, others every time."""
-    positions = live(seen.market)
-    start = seen.turn % len(positions) if positions else 0
-    return (positions[start:] + positions[:start])[:SAMPLE]
+    ids = seen.live
+    start = seen.turn % len(ids) if ids else 0
+    chosen = (ids[start : start + SAMPLE] + ids[: max(0, start + SAMPLE - len(ids))])[: len(ids)]
+    return [(position_id, seen.market._stored(position_id)) for position_id in chosen]
 
 
 def untouched_others(seen: Observation) -> str | None:
@@ -115,9 +119,25 @@ def liquidated_completely(seen: Observation) -> str | None:
     if market._backlog:
         return None
     marks = market._load_marks()
-    for position_id, position in live(market):
-        if market._is_liquidatable(position, marks):
-            return f"position {position_id} is liquidatable after {seen.action}: {position}"
+    # Without rounding, and with the two units that rounding can make out: no position for which
+    # this is not negative is liquidatable. The integer rule decides about the others.
+    one, scale = constants.FUNDING_PRECISION * constants.WAD, market.VALUE_SCALE * constants.WAD
+    thresholds = [
+        [
+            (side_sign * constants.WAD - tier.maintenance_fraction)
+            * marks.price
+            * constants.FUNDING_PRECISION
+            - marks.funding[side] * constants.WAD
+            for tier in market.PARAMS.tiers
+        ]
+        for side, side_sign in ((constants.LONG, 1), (constants.SHORT, -1))
+    ]
+    for position_id, p in live(seen):
+        entry = (p.entry_price if p.side == constants.LONG else -p.entry_price) * one
+        entry -= p.entry_funding * constants.WAD
+        surplus = (p.margin - 2) * scale + p.size * (thresholds[p.side][p.tier] - entry)
+        if surplus < 0 and market._is_liquidatable(p, marks):
+            return f"position {position_id} is liquidatable after {seen.action}: {p}"
     return None
 
 
@@ -158,18 +178,22 @@ def exits_open(seen: Observation) -> str | None:
         worst = 0 if position.side == constants.LONG else 2**256 - 1
         owner = position.owner
         if market.token.balanceOf[owner] > 0 and market.token.allowance[owner, market.address] > 0:
-            try:
-                market.chain.probe(lambda i=position_id, o=owner: market.add_margin(i, 1, sender=o))
-            except Revert as revert:
-                if revert.reason != "amount too large":
-                    return f"margin cannot be added to position {position_id}: {revert.reason}"
+            reason = _refusal(market, partial(market.add_margin, position_id, 1, sender=owner))
+            if reason is not None and reason != errors.AMOUNT_TOO_LARGE:
+                return f"margin cannot be added to position {position_id}: {reason}"
         if market._is_fresh(marks) and not market._is_liquidatable(position, marks):
-            try:
-                market.chain.probe(
-                    lambda i=position_id, o=owner, w=worst: market.close(i, w, sender=o)
-                )
-            except Revert as revert:
-                return f"healthy position {position_id} cannot be closed: {revert.reason}"
+            reason = _refusal(market, partial(market.close, position_id, worst, sender=owner))
+            if reason is not None:
+                return f"healthy position {position_id} cannot be closed: {reason}"
+    return None
+
+
+def _refusal(market: PerpMarket, call: Callable[[], object]) -> str | None:
+    """The reason why the market would refuse a call, which is then undone."""
+    try:
+        market.chain.probe(call)
+    except Revert as revert:
+        return revert.reason
     return None
 
 
@@ -178,7 +202,7 @@ def solvency_bounded(seen: Observation) -> str | None:
     market = seen.market
     stated = market.solvency()
     marks = market._accrued()
-    positions = live(market)
+    positions = live(seen)
     total = sum(market._value(p, p.size, marks.price, marks) for _, p in positions)
     if stated.open_positions != len(positions):
         return f"{stated.open_positions} positions stated, {len(positions)} open"
@@ -191,7 +215,7 @@ def totals_are_sums(seen: Observation) -> str | None:
     """I-1: size, margin, entry cost and entry funding of each side equal the sums."""
     market = seen.market
     sums = [[0, 0, 0, 0], [0, 0, 0, 0]]
-    for _, p in live(market):
+    for _, p in live(seen):
         of_side = sums[p.side]
         of_side[0] += p.size
         of_side[1] += p.margin
@@ -238,7 +262,7 @@ def reduced_is_healthy(seen: Observation) -> str | None:
 
 
 def liquidation_split(seen: Observation) -> str | None:
-    """I-6, I-17: a liquidation hands out exactly the equity, the reward comes out of the penalty."""
+    """I-6: a liquidation hands out exactly the equity; the reward is part of the penalty."""
     for event in seen.events:
         if event.name != "PositionLiquidated":
             continue
@@ -301,8 +325,8 @@ def backlog_ends(seen: Observation) -> str | None:
     market = seen.market
     if not market._backlog or not seen.token_is_sound:
         return None
-    # Each call visits MAX_VISITS; a position is visited at most twice: healthy, or in part and rest.
-    calls = 2 * len(live(market)) // constants.MAX_VISITS + 2
+    # A call visits MAX_VISITS; a position is visited twice at most: healthy, or part and rest.
+    calls = 2 * len(live(seen)) // constants.MAX_VISITS + 2
 
     def work_off() -> bool:
         for _ in range(calls):
@@ -324,7 +348,7 @@ def pool_zero_sum(seen: Observation) -> str | None:
 
 
 def rounding_favours_protocol(seen: Observation) -> str | None:
-    """I-18: equity is never above, a requirement never below its exact value; both by under a unit."""
+    """I-18: equity is below its exact value, a requirement above, both by less than a unit."""
     market = seen.market
     marks = market._accrued()
     for position_id, p in sample(seen):
@@ -369,7 +393,7 @@ def filed_under_key(seen: Observation) -> str | None:
                 break
         else:
             return f"ring {ring:#x} is no circle"
-    open_ids = {i for i, _ in live(market)}
+    open_ids = {i for i, p in market._positions.items() if p is not None}
     if found != open_ids:
         return f"filed {sorted(found)}, open {sorted(open_ids)}"
     return None
@@ -419,7 +443,7 @@ def key_is_conservative(seen: Observation) -> str | None:
 
 
 def pool_backs_open_interest(seen: Observation) -> str | None:
-    """I-9: after an increase, open interest and skew are within their caps and the reserve is met."""
+    """I-9: after an increase, open interest and skew are within their caps, the reserve met."""
     market = seen.market
     if not seen.ok or seen.action not in ("open", "increase"):
         return None

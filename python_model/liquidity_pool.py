@@ -206,8 +206,11 @@ class LiquidityPool(ERC20):
         return min(owned, self._free_cash(terms))
 
     def _redemption_limit(self, owner: str, terms: PoolTerms) -> int:
-        free = self._to_shares_down(self._free_cash(terms), self._assets_down(terms))
-        return min(self.balanceOf[owner], free)
+        total = self._assets_down(terms)
+        free = self._to_shares_down(self._free_cash(terms), total)
+        shares = min(self.balanceOf[owner], free)
+        # Shares worth less than one unit cannot be redeemed.
+        return shares if self._to_assets_down(shares, total) > 0 else 0
 
     def _free_cash(self, terms: PoolTerms) -> int:
         held = terms.reserved + terms.claims

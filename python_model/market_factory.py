@@ -104,12 +104,15 @@ class MarketFactory(Ownable2Step):
             last_size = tier.max_size
             last_initial = tier.initial_fraction
             last_maintenance = tier.maintenance_fraction
-        # The skew stays within the open interest, so these bound what it can do: a fill is moved by
-        # no more than the lowest maintenance fraction, hence a healthy position can always pay for
-        # its own exit, and funding never runs faster than MAX_RATE.
+        # The skew stays within the open interest, so these bound what it can do. A fill is moved by
+        # less than a liquidated position loses to the reserve: nobody gains by having himself
+        # liquidated to move the skew, and a healthy position can always pay for its own exit.
+        # Funding never runs faster than MAX_RATE.
         errors._require(
-            params.max_open_interest * constants.WAD
-            <= params.skew_scale * params.tiers[0].maintenance_fraction
+            params.max_open_interest * constants.WAD * constants.WAD
+            <= params.skew_scale
+            * params.liquidation_penalty
+            * (constants.WAD - params.keeper_share)
             and params.max_open_interest * params.max_funding_rate <= params.skew_scale * MAX_RATE,
             errors.BAD_SKEW_SCALE,
         )

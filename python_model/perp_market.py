@@ -154,8 +154,8 @@ class PerpMarket(Contract, TriggerIndex):
         self.factory = factory
         self.PARAMS = params
         decimals = token.decimals
-        self.NOTIONAL_SCALE = 10 ** (36 - decimals)
-        self.VALUE_SCALE = 10 ** (45 - decimals)
+        self.NOTIONAL_SCALE: int = 10 ** (36 - decimals)
+        self.VALUE_SCALE: int = 10 ** (45 - decimals)
         self._marks = Marks(
             price=0, price_time=0, accrued_at=chain.timestamp, epoch=0, funding=[0, 0]
         )
@@ -210,8 +210,10 @@ class PerpMarket(Contract, TriggerIndex):
         position = self._load_own_position(position_id, sender)
         errors._require(size > 0, errors.ZERO_SIZE)
         errors._require(size < position.size, errors.EXCEEDS_POSITION)
-        errors._require(position.size - size >= self.PARAMS.min_size, errors.SIZE_TOO_SMALL)
         marks = self._settle_fresh_marks()
+        errors._require(
+            not self._is_too_small(position.size - size, marks.price), errors.SIZE_TOO_SMALL
+        )
         fill_price, value, fee = self._check_exit(position, size, acceptable_price, marks)
         self._detach(position_id, position)
         balance, claim = self._realise(position, value)
@@ -307,7 +309,8 @@ class PerpMarket(Contract, TriggerIndex):
     @external
     def continue_backlog(self, max_visits: int, *, sender: str) -> int:
         self._enter()
-        sweep = self._sweep(self._load_marks(), min(max_visits, constants.MAX_VISITS))
+        marks = self._settle_marks()
+        sweep = self._sweep(marks, min(max_visits, constants.MAX_VISITS))
         self._finish_sweep(sweep, sender)
         self._exit()
         return sweep.liquidated
@@ -438,7 +441,9 @@ class PerpMarket(Contract, TriggerIndex):
     def _check_added_risk(self, position: Position, size: int, marks: Marks) -> None:
         errors._require(size > 0, errors.ZERO_SIZE)
         errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
-        errors._require(position.size + size >= self.PARAMS.min_size, errors.SIZE_TOO_SMALL)
+        errors._require(
+            not self._is_too_small(position.size + size, marks.price), errors.SIZE_TOO_SMALL
+        )
         side_size = self._side_size(position.side) + size
         errors._require(side_size <= self.PARAMS.max_open_interest, errors.OPEN_INTEREST_CAP)
         other_size = self._side_size(constants.SHORT - position.side)
@@ -538,6 +543,11 @@ class PerpMarket(Contract, TriggerIndex):
                 return tier
         errors._require(False, errors.TIER_EXCEEDED)
         return constants.TIERS
+
+    def _is_too_small(self, size: int, price: int) -> bool:
+        return size < self.PARAMS.min_size or (
+            self._fraction_of_notional_up(size, price, constants.WAD) < constants.MIN_NOTIONAL
+        )
 
     def _side_size(self, side: int) -> int:
         return self._total_sizes[side]
@@ -735,7 +745,7 @@ class PerpMarket(Contract, TriggerIndex):
             self.PARAMS.liquidation_penalty,
             self.NOTIONAL_SCALE,
         )
-        if size < self.PARAMS.min_size or size >= position.size:
+        if self._is_too_small(size, marks.price) or size >= position.size:
             return rest
         closed = position.size - size
         value = self._value(position, closed, marks.price, marks)

@@ -5,6 +5,8 @@ from python_model.modules import constants, errors
 from python_model.modules.ownable_2step import Ownable2Step
 from python_model.perp_market import PerpMarket
 
+MAX_DELAY = 60
+
 
 class PriceFeed(Ownable2Step):
     """The last price of one trusted publisher."""
@@ -44,6 +46,7 @@ class PriceFeed(Ownable2Step):
         errors._require(price <= constants.MAX_PRICE, errors.PRICE_TOO_LARGE)
         errors._require(price_time <= self.chain.timestamp, errors.FUTURE_PRICE)
         errors._require(price_time > self._price_time, errors.OLD_PRICE)
+        errors._require(price_time + MAX_DELAY >= self.chain.timestamp, errors.STALE_PRICE)
         self._price, self._price_time = price, price_time
         self.log("PricePublished", price, price_time)
         return self.market.update_price(sender, sender=self.address)

@@ -18,6 +18,10 @@ TIERS: constant(uint256) = 4
 # Positions looked at by one call, at most: the bound of promise P4.
 MAX_VISITS: constant(uint256) = 32
 
+# Token units. A smaller position's trigger key would be blurred by rounding over many buckets, and
+# healthy positions in many due buckets could use up all visits of a call.
+MIN_NOTIONAL: constant(uint256) = 2**18
+
 MAX_PRICE: constant(uint256) = 2**88 - 1
 MAX_SIZE: constant(uint256) = 2**104 - 1
 MAX_MARGIN: constant(uint256) = 2**96 - 1

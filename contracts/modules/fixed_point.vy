@@ -4,8 +4,6 @@
 @notice The only file in which a quotient is taken. Products are checked: they revert past 256 bits.
 """
 
-from snekmate.utils import math
-
 
 @internal
 @pure
@@ -22,7 +20,9 @@ def _mul_div_up(x: uint256, y: uint256, denominator: uint256) -> uint256:
     """
     @notice x * y / denominator, rounded up.
     """
-    return math._ceil_div(x * y, denominator)
+    product: uint256 = x * y
+    # snekmate's ceil_div carries a reason of its own, which the market has no bytes to spare for.
+    return product // denominator + convert(product % denominator > 0, uint256)
 
 
 @internal

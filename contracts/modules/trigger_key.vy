@@ -22,8 +22,10 @@ ZERO_BUCKET: constant(uint256) = 2**23
 MANTISSA: constant(uint256) = 2**16
 MAX_KEY: constant(int256) = 2**126
 
-# The integer rule floors the value and ceils the requirement: together less than two token units.
-ROUNDING_UNITS: constant(int256) = 2
+# The integer rule floors the value and ceils the requirement. Equity and requirement are integers, so
+# a liquidatable position, one unit short at least, is still short without rounding once a unit of its
+# margin is left out.
+ROUNDING_UNITS: constant(int256) = 1
 
 
 @internal

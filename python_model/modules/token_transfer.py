@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from python_model.evm import Storage
 from python_model.modules import errors
 
 
@@ -10,8 +11,8 @@ class Token(Protocol):
 
     address: str
     decimals: int
-    balanceOf: dict[str, int]
-    allowance: dict[tuple[str, str], int]
+    balanceOf: Storage[str, int]
+    allowance: Storage[tuple[str, str], int]
 
     def transfer(self, receiver: str, amount: int, *, sender: str) -> bool: ...
 

@@ -6,7 +6,7 @@ ZERO_BUCKET = 2**23
 MANTISSA = 2**16
 MAX_KEY = 2**126
 
-ROUNDING_UNITS = 2
+ROUNDING_UNITS = 1
 
 
 def _trigger_key(

@@ -1,0 +1,113 @@
+"""Steps per second, three ways in one run: raw EVM replay, the model alone, the full loop.
+
+The full loop draws the steps, runs both sides, compares everything and checks the invariants. The
+raw replay sends the calldata it recorded to the engine and looks at nothing; it is the ceiling.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from lockstep.adapter import Config
+from lockstep.checker import Checker
+from lockstep.engines import GENESIS_TIME, open_engine
+from lockstep.engines.revm import RevmEngine
+from lockstep.step import Step
+from perp_fuzz.adapter import PerpAdapter
+
+Call = tuple[int, str, str, bytes]  # time, sender, target, calldata
+
+
+class Bench(NamedTuple):
+    """Steps per second, medians over the rounds, and the ratio of the medians."""
+
+    steps: int
+    rounds: int
+    replay: float
+    model: float
+    loop: float
+
+    @property
+    def ratio(self) -> float:
+        return self.loop / self.replay
+
+
+def measure(
+    steps: int, seed: int, config: Config, rounds: int, tick: Callable[[], None] = lambda: None
+) -> Bench:
+    """All three on the same steps, `rounds` times in turn."""
+    replays, models, loops = [], [], []
+    for number in range(rounds):
+        seconds, recorded, calls = _full_loop(steps, seed + number, config)
+        loops.append(steps / seconds)
+        replays.append(steps / _raw_replay(calls, config))
+        models.append(steps / _model_alone(recorded, config))
+        tick()
+    return Bench(steps, rounds, median(replays), median(models), median(loops))
+
+
+def _full_loop(steps: int, seed: int, config: Config) -> tuple[float, list[Step], list[Call]]:
+    adapter = PerpAdapter()
+    engine = open_engine("revm")
+    checker = Checker(adapter, engine, config | {"seed": seed})
+    twin = checker.twin
+    rng = random.Random(seed)
+    generate, run = adapter.generate, checker.step
+    recorded: list[Step] = []
+    started = time.perf_counter()
+    for _ in range(steps):
+        step = generate(twin, rng)
+        run(step)
+        recorded.append(step)
+    checker.finish()
+    seconds = time.perf_counter() - started
+    calls = [(step.at, *twin.encode(step)) for step in recorded]
+    return seconds, recorded, calls
+
+
+def _raw_replay(calls: list[Call], config: Config) -> float:
+    engine = RevmEngine()
+    PerpAdapter().new_twin(engine, config)
+    evm = engine._evm
+    send, set_time = evm.message_call, engine.set_time
+    gas, last = engine._gas, GENESIS_TIME
+    started = time.perf_counter()
+    for at, sender, target, data in calls:
+        if at != last:
+            set_time(at)
+            last = at
+        try:
+            send(sender, target, data, None, gas)
+        except RuntimeError:
+            pass
+        evm.reset_transient_storage()
+    return time.perf_counter() - started
+
+
+def _model_alone(recorded: list[Step], config: Config) -> float:
+    twin = PerpAdapter().new_twin(open_engine("revm"), config)
+    execute = twin.execute_model
+    started = time.perf_counter()
+    for step in recorded:
+        execute(step)
+    return time.perf_counter() - started
+
+
+def show(bench: Bench, console: Console) -> None:
+    """The figures as a table."""
+    table = Table(title=f"{bench.steps:,} steps, median of {bench.rounds} rounds, one core")
+    table.add_column("what")
+    table.add_column("steps/s", justify="right")
+    table.add_column("of raw replay", justify="right")
+    for name, rate in (
+        ("raw EVM replay of the recorded calldata", bench.replay),
+        ("model alone", bench.model),
+        ("full differential loop", bench.loop),
+    ):
+        table.add_row(name, f"{rate:,.0f}", f"{rate / bench.replay:.3f}")
+    console.print(table)
