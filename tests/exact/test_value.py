@@ -193,7 +193,7 @@ def test_at_the_liquidation_price_equity_is_the_requirement(holding: Holding) ->
 
 @THOROUGH
 @given(HOLDINGS)
-def test_key_is_ceiled_with_two_units_in_hand(holding: Holding) -> None:
+def test_key_is_ceiled_with_a_unit_of_margin_left_out(holding: Holding) -> None:
     wanted = exact.trigger_key(holding.lot) * INDEX_SCALE
     wanted += Fraction(KEY_MARGIN_UNITS * v(holding.decimals), holding.size)
     assert 0 <= holding.key() - wanted < INDEX_UNITS

@@ -1,6 +1,6 @@
-"""The market that the tests share is imported by its plain name."""
+"""The market that the tests share, and the reader of the model, are imported by plain names."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "parity")]

@@ -270,9 +270,7 @@ def test_synthetix_fill_price() -> None:
 
 def test_synthetix_fill_price_in_a_market() -> None:
     """Synthetix v3 perps market, fill price, through the integer market."""
-    world = market(
-        "0.05", skew_scale=wad(1_000_000), max_open_interest=wad(1_000), max_skew=wad(1_000)
-    )
+    world = market("0.05", skew_scale=wad(1_000_000), max_open_interest=wad(500), max_skew=wad(500))
     world.publish(1200)
     fill_price, _ = world.market.quote(LONG, wad(100))
     assert fill_price == wad("1200.06")
