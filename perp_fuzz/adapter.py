@@ -114,7 +114,7 @@ class PerpTwin:
     def views(self) -> Iterable[tuple[str, bytes, bytes, str]]:
         market, pool = self.market, self.system.pool
         yield from _views(market.address, _VIEWS_OF_MARKET, market)
-        for position_id in self.live[:20]:
+        for position_id in self.live[-8:]:
             position = market.position(position_id)
             yield (
                 market.address,

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from rich.console import Console
 
 from lockstep.adapter import Adapter, Config
-from lockstep.cli import fuzz_command
+from lockstep.cli import FuzzCommand, Whole, fuzz_command
+from lockstep.progress import StepProgress
 from perp_fuzz.adapter import PerpAdapter, scaled_params
+from perp_fuzz.bench import LEAST_RATIO, measure, show
 from perp_fuzz.planted_command import planted_command
 
 DECIMALS = ("6", "8", "18")
@@ -58,3 +61,21 @@ main.add_command(
     )
 )
 main.add_command(planted_command(configs([6, 8, 18])))
+
+
+@main.command("bench", cls=FuzzCommand)
+@click.option("--steps", type=Whole(100), default=10_000, show_default=True, help="Steps a round.")
+@click.option("--seed", type=Whole(0), default=1, show_default=True, help="Of the first round.")
+@click.option("--rounds", type=Whole(1), default=3, show_default=True, help="Medians of these.")
+def bench(steps: int, seed: int, rounds: int) -> None:
+    """Steps per second in one run: raw EVM replay of the calldata, the model, the full loop.
+
+    Ratios carry over between machines, the figures themselves do not.
+    """
+    console = Console()
+    with StepProgress(steps * rounds, console) as progress:
+        result = measure(steps, seed, {"decimals": 6}, rounds, lambda: progress.tick(steps))
+    show(result, console)
+    if result.ratio < LEAST_RATIO:
+        console.print(f"the full loop is below {LEAST_RATIO} of raw replay")
+        raise SystemExit(1)

@@ -6,7 +6,7 @@ most succeed; invalid ones break one thing; aimed ones sit on a guard or one uni
 
 import random
 from bisect import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from perp_fuzz.deployment import (
     TRADERS,
 )
 from python_model.evm import MAX_UINT256
+from python_model.modules import margin_math
 from python_model.modules.constants import LONG, MAX_MARGIN, MAX_PRICE, MAX_SIZE, SHORT, WAD
 from python_model.perp_market import Marks, Position
 
@@ -385,16 +386,18 @@ class Generator:
         )
         if not 0 < size <= self.params.tiers[-1].max_size:
             return None
-        fill, _ = self.market._quote(position.side, size, self.marks)
-        args = (position_id, size, 0, fill)
-
-        def short(margin: int) -> bool:
-            return self._accepts("increase", owner, (position_id, size, margin, fill))
-
-        least = find_edge(short, 0, position.margin * 4 + self.unit)
-        if least is not None:
-            args = (position_id, size, max(least[1] + off, 0), fill)
-        return "increase", owner, args
+        fill, fee = self.market._quote(position.side, size, self.marks)
+        grown = position.copy()
+        grown.entry_price = margin_math._average_entry_price(
+            position.side, position.size, position.entry_price, size, fill
+        )
+        grown.entry_funding = margin_math._average_entry_funding(
+            position.size, position.entry_funding, size, self.marks.funding[position.side]
+        )
+        grown.size += size
+        needed = self._initial(grown.size, self.tier(grown.size)) - min(self._value(grown), 0)
+        margin = max(needed + fee - position.margin + off, 0)
+        return "increase", owner, (position_id, size, margin, fill)
 
     def edge_reduce(self, rng: random.Random, off: int) -> Drawn | None:
         """A rest of exactly the minimum size or the end of a lower tier."""
@@ -525,15 +528,6 @@ class Generator:
             if size <= row.max_size:
                 return tier
         return len(self.params.tiers) - 1
-
-    def _accepts(self, name: str, actor: str, args: tuple[int | str, ...]) -> bool:
-        chain = self.system.chain
-        call: Callable[[], object] = lambda: self.twin.codec.call_model(name, actor, args)  # noqa: E731
-        try:
-            chain.probe(call)
-        except Exception:
-            return False
-        return True
 
     def _initial(self, size: int, tier: int) -> int:
         fraction = self.params.tiers[tier].initial_fraction

@@ -25,12 +25,14 @@ class Words:
         self._feed_slots = _Slots(artifacts["PriceFeed"])
         self._factory_slots = _Slots(artifacts["MarketFactory"])
         self._token_slots = _Slots(artifacts[token_name])
+        self._positions_slot = self._market_slots["_positions"]
+        self._totals_slot = self._market_slots["_totals"]
         self._names: dict[tuple[str, int], str] = {}
         slot = self._market_slots
         shares = self._pool_slots
         coins = self._token_slots
         totals = self._totals
-        self._writers: dict[int, Callable[[Any], Iterator[Word]]] = {
+        self._writers: dict[int, Callable[[Any], list[Word]]] = {
             id(market._positions): self._position,
             id(market._total_sizes): totals,
             id(market._total_margins): totals,
@@ -151,7 +153,7 @@ class Words:
                 seen.add(entry)
                 writer = writers.get(entry[0])
                 if writer is not None:
-                    words.extend(writer(key))
+                    words += writer(key)
         last, values = self._last, self.scalar_values()
         if words or values != last:
             self._last = values
@@ -199,32 +201,32 @@ class Words:
                     self._names[owner_address, place] = f"{label} {key} (word {number})"
         return self._names.get((address, slot), f"slot {slot:#x} of {address}")
 
-    def _position(self, position_id: int) -> Iterator[Word]:
+    def _position(self, position_id: int) -> list[Word]:
         address = self.system.market.address
-        slot = mapping_slot(self._market_slots["_positions"], position_id)
-        for offset, value in enumerate(position_words(self.system.market._positions[position_id])):
-            yield address, slot + offset, value
+        slot = mapping_slot(self._positions_slot, position_id)
+        identity, sizes, entry = position_words(self.system.market._positions[position_id])
+        return [(address, slot, identity), (address, slot + 1, sizes), (address, slot + 2, entry)]
 
-    def _totals(self, side: int) -> Iterator[Word]:
+    def _totals(self, side: int) -> list[Word]:
         market = self.system.market
         value = market._total_sizes[side] | market._total_margins[side] << 128
-        yield market.address, self._market_slots["_totals"] + side, value
+        return [(market.address, self._totals_slot + side, value)]
 
-    def _array(self, address: str, slot: int, values: Any) -> Callable[[Any], Iterator[Word]]:
-        def write(index: int) -> Iterator[Word]:
-            yield address, slot + index, unsigned(values[index])
-
-        return write
-
-    def _map(self, address: str, slot: int, values: Any) -> Callable[[Any], Iterator[Word]]:
-        def write(key: int | str) -> Iterator[Word]:
-            yield address, mapping_slot(slot, key), values[key]
+    def _array(self, address: str, slot: int, values: Any) -> Callable[[Any], list[Word]]:
+        def write(index: int) -> list[Word]:
+            return [(address, slot + index, unsigned(values[index]))]
 
         return write
 
-    def _map2(self, address: str, slot: int, values: Any) -> Callable[[Any], Iterator[Word]]:
-        def write(keys: tuple[str, str]) -> Iterator[Word]:
-            yield address, mapping_slot(mapping_slot(slot, keys[0]), keys[1]), values[keys]
+    def _map(self, address: str, slot: int, values: Any) -> Callable[[Any], list[Word]]:
+        def write(key: int | str) -> list[Word]:
+            return [(address, mapping_slot(slot, key), values[key])]
+
+        return write
+
+    def _map2(self, address: str, slot: int, values: Any) -> Callable[[Any], list[Word]]:
+        def write(keys: tuple[str, str]) -> list[Word]:
+            return [(address, mapping_slot(mapping_slot(slot, keys[0]), keys[1]), values[keys])]
 
         return write
 
