@@ -2,13 +2,15 @@
 """
 @title LiquidityPool
 @license AGPL-3.0-only
-@notice ERC-4626 vault that is the counterparty of one market: it pays the traders' profits and takes
-        their losses. Share tokens, transfers and events are snekmate's; what is our own is the
-        value of the assets and the limits.
+@notice ERC-4626 vault that is the counterparty of one market: it pays the traders' profits and
+        takes their losses. Share tokens, transfers and events are snekmate's; what is our own is
+        the value of the assets and the limits.
 @dev    ASSUMPTIONS  The market is trusted; the deployer sets it once.
-        ASSETS       cash - net trader profit - claims, rounded against whoever moves: up for deposits,
-                     down for withdrawals. Tokens sent here without a deposit are nobody's.
-        ROUNDING     Shares minted and assets redeemed round down, shares burned and assets charged up.
+        ASSETS       cash - net trader profit - claims, rounded against whoever moves: up for
+                     deposits, down for withdrawals. Tokens sent here without a deposit are
+                     nobody's.
+        ROUNDING     Shares minted and assets redeemed round down, shares burned and assets charged
+                     round up.
         LIVENESS     Deposits and withdrawals need a fresh price and no liquidation backlog.
 @custom:kill Nothing to disable: with the market at rest (no position open) all cash is withdrawable
              while the price is fresh. See docs/shutdown.md.
@@ -212,8 +214,8 @@ def convertToAssets(shares: uint256) -> uint256:
 @view
 def maxDeposit(receiver: address) -> uint256:
     """
-    @notice Most token units that can be deposited now: none without a fresh price, during a backlog,
-            or while the assets of existing shares are zero.
+    @notice Most token units that can be deposited now: none without a fresh price, during a
+            backlog, or while the assets of existing shares are zero.
     """
     return self._deposit_limit(staticcall self.market.pool_terms())
 
@@ -232,8 +234,8 @@ def maxMint(receiver: address) -> uint256:
 @view
 def maxWithdraw(owner: address) -> uint256:
     """
-    @notice Most token units the owner can withdraw now: the value of the shares, and no more than the
-            cash that is neither reserved nor claimed.
+    @notice Most token units the owner can withdraw now: the value of the shares, and no more than
+            the cash that is neither reserved nor claimed.
     """
     return self._withdrawal_limit(owner, staticcall self.market.pool_terms())
 

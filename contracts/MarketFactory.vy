@@ -2,8 +2,9 @@
 """
 @title MarketFactory
 @license AGPL-3.0-only
-@notice Deploys markets, each with a pool and a feed of its own, from blueprints, after checking their
-        parameters. It has no power over them afterwards; its owner names the treasury of the fees.
+@notice Deploys markets, each with a pool and a feed of its own, from blueprints, after checking
+        their parameters. It has no power over them afterwards; its owner names the treasury of the
+        fees.
 @custom:kill Renounce nothing, deploy nothing: existing markets do not need the factory but for
              `treasury`. See docs/shutdown.md.
 """
@@ -75,7 +76,8 @@ def create_market(
     @param token Collateral, at most 18 decimals.
     @param publisher Who may publish prices; the owner of the factory becomes the owner of the feed.
     @param name Name of the pool's share token, `symbol` its symbol.
-    @param params The market's parameters: sizes, fractions and rates per second in WAD, age in seconds.
+    @param params The market's parameters: sizes, fractions and rates per second in WAD, age in
+           seconds.
     @return Address of the market.
     """
     ownable._check_owner()
@@ -148,10 +150,10 @@ def _check_params(params: IPerpMarket.MarketParams):
         last_size = tier.max_size
         last_initial = tier.initial_fraction
         last_maintenance = tier.maintenance_fraction
-    # The skew stays within the open interest, so these bound what it can do. A fill is moved by less
-    # than a liquidated position loses to the reserve: nobody gains by having himself liquidated to
-    # move the skew, and a healthy position can always pay for its own exit. Funding never runs
-    # faster than MAX_RATE.
+    # The skew stays within the open interest, so these bound what it can do. A fill is moved by
+    # less than a liquidated position loses to the reserve: nobody gains by having himself
+    # liquidated to move the skew, and a healthy position can always pay for its own exit. Funding
+    # never runs faster than MAX_RATE.
     errors._require(
         params.max_open_interest * constants.WAD * constants.WAD
         <= params.skew_scale * params.liquidation_penalty * (constants.WAD - params.keeper_share)

@@ -12,8 +12,8 @@
                      requirements, fees, penalties round up. See docs/rounding.md.
         LIVENESS     Adding margin needs no price. Closing a healthy position needs a fresh one and
                      nothing else. A call looks at no more than MAX_VISITS positions.
-@custom:kill Let the publisher stop: nothing that adds risk is possible once the price is stale. Publish
-             again for as long as traders need to close; see docs/shutdown.md.
+@custom:kill Let the publisher stop: nothing that adds risk is possible once the price is stale.
+             Publish again for as long as traders need to close; see docs/shutdown.md.
 """
 
 from ethereum.ercs import IERC20
@@ -35,7 +35,8 @@ from contracts.modules import trigger_key
 implements: IPerpMarket
 initializes: trigger_index
 
-# Price, funding indices and their epoch as of a moment. The epoch changes whenever one of them does.
+# Price, funding indices and their epoch as of a moment. The epoch changes whenever one of them
+# does.
 struct Marks:
     price: uint256
     price_time: uint256
@@ -123,7 +124,8 @@ def open(side: uint256, size: uint256, margin: uint256, acceptable_price: uint25
     @param side 0 long, 1 short.
     @param size Units of the underlying, WAD.
     @param margin Token units pulled from the caller; the fee comes out of it.
-    @param acceptable_price Worst fill price the caller takes, WAD: highest for a long, lowest for a short.
+    @param acceptable_price Worst fill price the caller takes, WAD: highest for a long, lowest for a
+           short.
     @return Id of the new position.
     """
     self._enter()
@@ -160,9 +162,11 @@ def increase(position_id: uint256, size: uint256, margin: uint256, acceptable_pr
 @external
 def reduce(position_id: uint256, size: uint256, acceptable_price: uint256):
     """
-    @notice Closes a part of a healthy position; the value of that part goes to or comes from its margin.
+    @notice Closes a part of a healthy position; the value of that part goes to or comes from its
+            margin.
     @param size Units closed, WAD, less than the whole.
-    @param acceptable_price Worst fill price the caller takes, WAD: lowest for a long, highest for a short.
+    @param acceptable_price Worst fill price the caller takes, WAD: lowest for a long, highest for a
+           short.
     """
     self._enter()
     position: IPerpMarket.Position = self._load_own_position(position_id)
@@ -203,8 +207,10 @@ def reduce(position_id: uint256, size: uint256, acceptable_price: uint256):
 def close(position_id: uint256, acceptable_price: uint256) -> uint256:
     """
     @notice Closes a healthy position and pays its owner. The loss never exceeds the margin.
-    @param acceptable_price Worst fill price the caller takes, WAD: lowest for a long, highest for a short.
-    @return Token units paid out. Profit the pool cannot pay becomes a claim (see `withdraw_credit`).
+    @param acceptable_price Worst fill price the caller takes, WAD: lowest for a long, highest for a
+           short.
+    @return Token units paid out. Profit the pool cannot pay becomes a claim (see
+            `withdraw_credit`).
     """
     self._enter()
     position: IPerpMarket.Position = self._load_own_position(position_id)
@@ -257,7 +263,8 @@ def add_margin(position_id: uint256, amount: uint256):
 @external
 def remove_margin(position_id: uint256, amount: uint256):
     """
-    @notice Takes margin out of a position of the caller; what stays must meet the initial requirement.
+    @notice Takes margin out of a position of the caller; what stays must meet the initial
+            requirement.
     @param amount Token units paid to the caller.
     """
     self._enter()
@@ -279,8 +286,9 @@ def remove_margin(position_id: uint256, amount: uint256):
 @external
 def update_price(recipient: address) -> uint256:
     """
-    @notice Takes the feed's latest price, accrues funding and liquidates, in this order. With no newer
-            price it still accrues and liquidates. Anyone may call; the feed calls it on every price.
+    @notice Takes the feed's latest price, accrues funding and liquidates, in this order. With no
+            newer price it still accrues and liquidates. Anyone may call; the feed calls it on every
+            price.
     @param recipient Who is credited with the rewards of the liquidations.
     @return Number of positions liquidated. If MAX_VISITS was not enough, the backlog flag is set.
     """
@@ -310,8 +318,9 @@ def update_price(recipient: address) -> uint256:
 @external
 def continue_backlog(max_visits: uint256) -> uint256:
     """
-    @notice Works off liquidations left over, at the last price and this block's funding. Calls in one
-            block go on where the last one stopped; with none left it does no harm, so keepers may race.
+    @notice Works off liquidations left over, at the last price and this block's funding. Calls in
+            one block go on where the last one stopped; with none left it does no harm, so keepers
+            may race.
     @param max_visits Positions to look at; more than MAX_VISITS counts as MAX_VISITS.
     @return Number of positions liquidated.
     """
@@ -326,7 +335,8 @@ def continue_backlog(max_visits: uint256) -> uint256:
 @external
 def liquidate(position_id: uint256):
     """
-    @notice Liquidates one position, in part if that is enough. The reward is credited to the caller.
+    @notice Liquidates one position, in part if that is enough. The reward is credited to the
+            caller.
     """
     self._enter()
     position: IPerpMarket.Position = self._load_position(position_id)
@@ -441,8 +451,9 @@ def position(position_id: uint256) -> IPerpMarket.Position:
 @view
 def health(position_id: uint256) -> (int256, uint256):
     """
-    @notice Equity (margin + pnl - funding, floored) and maintenance requirement, token units, at the
-            last price and this block's funding. Liquidatable when equity is below the requirement.
+    @notice Equity (margin + pnl - funding, floored) and maintenance requirement, token units, at
+            the last price and this block's funding. Liquidatable when equity is below the
+            requirement.
     """
     return self._health(self._load_position(position_id), self._accrued())
 
@@ -488,8 +499,9 @@ def pool_terms() -> IPerpMarket.PoolTerms:
 @view
 def solvency() -> IPerpMarket.Solvency:
     """
-    @notice What the market and its pool own and owe, in O(1). `net_trader_profit` is at least the sum of
-            the positions' own values and less than that sum plus open_positions + 1 token units.
+    @notice What the market and its pool own and owe, in O(1). `net_trader_profit` is at least the
+            sum of the positions' own values and less than that sum plus open_positions + 1 token
+            units.
     """
     marks: Marks = self._accrued()
     ledgers: uint256 = self._ledgers
@@ -560,7 +572,9 @@ def _check_added_risk(position: IPerpMarket.Position, size: uint256, marks: Mark
     reserved: uint256 = self._fraction_of_notional_up(
         side_size + other_size, marks.price, PARAMS.reserve_fraction
     )
-    errors._require(reserved + (self._owed >> 128) <= staticcall pool.cash(), errors.RESERVE_EXCEEDED)
+    errors._require(
+        reserved + (self._owed >> 128) <= staticcall pool.cash(), errors.RESERVE_EXCEEDED
+    )
 
 
 @internal
@@ -570,8 +584,8 @@ def _check_exit(
 ) -> (uint256, int256, uint256):
     """
     @notice Checks that `size` units of a position may be closed by its owner.
-    @return Fill price, value realised and fee. The loss is bounded by the margin: a fill moved by skew
-            must not keep a healthy position from closing.
+    @return Fill price, value realised and fee. The loss is bounded by the margin: a fill moved by
+            skew must not keep a healthy position from closing.
     """
     errors._require(not self._is_liquidatable(position, marks), errors.LIQUIDATABLE)
     fill_price: uint256 = 0
@@ -668,8 +682,9 @@ def _add_size(
 @view
 def _quote(side: uint256, size: uint256, marks: Marks) -> (uint256, uint256):
     """
-    @notice Fill price and fee of a trade on `side` (LONG buys, SHORT sells). The maker's fee applies
-            when the trade brings the skew nearer to zero: when its average leans the other way.
+    @notice Fill price and fee of a trade on `side` (LONG buys, SHORT sells). The maker's fee
+            applies when the trade brings the skew nearer to zero: when its average leans the other
+            way.
     """
     doubled_skew: int256 = 2 * self._skew()
     rate: uint256 = PARAMS.taker_fee
@@ -881,8 +896,8 @@ def _settle_tradable_marks() -> Marks:
 @internal
 def _sweep(marks: Marks, max_visits: uint256) -> Sweep:
     """
-    @notice Visits due buckets from the worst and liquidates what the integer rule says, until none is
-            due or `max_visits` positions have been looked at.
+    @notice Visits due buckets from the worst and liquidates what the integer rule says, until none
+            is due or `max_visits` positions have been looked at.
     """
     sweep: Sweep = empty(Sweep)
     for side: uint256 in range(2):
@@ -1059,7 +1074,8 @@ def _realise(position: IPerpMarket.Position, gain: int256) -> (uint256, uint256)
 @internal
 def _take_profit(owner: address, gain: int256) -> uint256:
     """
-    @notice Has the pool pay a profit to this contract; what it cannot pay becomes the owner's claim.
+    @notice Has the pool pay a profit to this contract; what it cannot pay becomes the owner's
+            claim.
     @return The claim.
     """
     if gain <= 0:
@@ -1126,8 +1142,8 @@ def _load_own_position(position_id: uint256) -> IPerpMarket.Position:
 @internal
 def _attach(position_id: uint256, position: IPerpMarket.Position):
     """
-    @notice Stores a position, adds it to the totals and files it under its trigger key: first in its
-            ring, unseen in this epoch.
+    @notice Stores a position, adds it to the totals and files it under its trigger key: first in
+            its ring, unseen in this epoch.
     """
     self._totals[position.side] += position.size | (position.margin << 128)
     self._entry_costs[position.side] += position.size * position.entry_price

@@ -2,10 +2,12 @@
 """
 @title PriceFeed
 @license AGPL-3.0-only
-@notice The last price of one trusted publisher. Publishing settles the market in the same transaction.
-@dev    ASSUMPTIONS  The publisher is trusted for the price; its time must increase and may not be ahead.
-@custom:kill The owner sets the publisher to the zero address; the price then goes stale and the market
-             refuses whatever adds risk. See docs/shutdown.md.
+@notice The last price of one trusted publisher. Publishing settles the market in the same
+        transaction.
+@dev    ASSUMPTIONS  The publisher is trusted for the price; its time must increase, may not be ahead
+                     and not be more than MAX_DELAY behind.
+@custom:kill The owner sets the publisher to the zero address; the price then goes stale and the
+             market refuses whatever adds risk. See docs/shutdown.md.
 """
 
 from snekmate.auth import ownable
@@ -77,8 +79,8 @@ def publish(price: uint256, price_time: uint256) -> uint256:
     """
     @notice Brings a price to the market. Publisher only.
     @param price Quote per unit of the underlying, WAD.
-    @param price_time Unix time of the price: newer than the last, not in the future, at most MAX_DELAY
-           ago.
+    @param price_time Unix time of the price: newer than the last, not in the future, at most
+           MAX_DELAY ago.
     @return Number of positions liquidated.
     """
     errors._require(msg.sender == self.publisher, errors.NOT_PUBLISHER)

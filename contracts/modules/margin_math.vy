@@ -68,10 +68,12 @@ def _fraction_of_notional_up(
 
 @internal
 @pure
-def _fill_price(side: uint256, price: uint256, doubled_skew: int256, skew_scale: uint256) -> uint256:
+def _fill_price(
+    side: uint256, price: uint256, doubled_skew: int256, skew_scale: uint256
+) -> uint256:
     """
-    @notice Price moved by the average of the skew before and after the trade.
-            Whoever buys (long opens, short closes) pays rounded up, whoever sells gets rounded down.
+    @notice Price moved by the average of the skew before and after the trade. Whoever buys (long
+            opens, short closes) pays rounded up, whoever sells gets rounded down.
     @param side LONG when the trader buys, SHORT when the trader sells.
     @param doubled_skew Skew before plus skew after the trade.
     """

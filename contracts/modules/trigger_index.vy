@@ -1,9 +1,10 @@
 # pragma version 0.4.3
 """
 @title The set of non-empty buckets, ordered
-@notice One set per list, a list being a (side, tier) pair; `ring` is list << 24 | bucket. A three-level
-        256-ary bitmap finds the next lower bucket in at most five reads. The highest bucket of each
-        of the eight lists is cached in one word: all that a price update without liquidation reads.
+@notice One set per list, a list being a (side, tier) pair; `ring` is list << 24 | bucket. A three-
+        level 256-ary bitmap finds the next lower bucket in at most five reads. The highest bucket
+        of each of the eight lists is cached in one word: all that a price update without
+        liquidation reads.
 """
 
 from snekmate.utils import math

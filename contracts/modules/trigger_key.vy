@@ -1,8 +1,8 @@
 # pragma version 0.4.3
 """
 @title Trigger keys and their buckets
-@notice Dividing the liquidation rule by the size leaves a number that is constant for as long as the
-        holder does nothing (the key) and one that is common to a side and tier (the threshold).
+@notice Dividing the liquidation rule by the size leaves a number that is constant for as long as
+        the holder does nothing (the key) and one that is common to a side and tier (the threshold).
         With d = 1 for a long and -1 for a short:
 
             liquidatable  <=>  d * p0 - f0 - c / s  >  d * P - mu * P - F
@@ -22,9 +22,9 @@ ZERO_BUCKET: constant(uint256) = 2**23
 MANTISSA: constant(uint256) = 2**16
 MAX_KEY: constant(int256) = 2**126
 
-# The integer rule floors the value and ceils the requirement. Equity and requirement are integers, so
-# a liquidatable position, one unit short at least, is still short without rounding once a unit of its
-# margin is left out.
+# The integer rule floors the value and ceils the requirement. Equity and requirement are integers,
+# so a liquidatable position, one unit short at least, is still short without rounding once a unit
+# of its margin is left out.
 ROUNDING_UNITS: constant(int256) = 1
 
 
