@@ -4,8 +4,8 @@
 @license AGPL-3.0-only
 @notice The last price of one trusted publisher. Publishing settles the market in the same
         transaction.
-@dev    ASSUMPTIONS  The publisher is trusted for the price; its time must increase, may not be ahead
-                     and not be more than MAX_DELAY behind.
+@dev    ASSUMPTIONS  The publisher is trusted for the price; its time must increase, may not be
+                     ahead and not be more than MAX_DELAY behind.
 @custom:kill The owner sets the publisher to the zero address; the price then goes stale and the
              market refuses whatever adds risk. See docs/shutdown.md.
 """

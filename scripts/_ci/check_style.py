@@ -20,9 +20,9 @@ DIVISION_ALLOWED = frozenset(
         "python_model/evm.py:_plain_address",  # wraps into 160 bits
     }
 )
-# exact.py works in fractions, where `/` does not round.
+# exact.py works in fractions, where `/` does not round; invariants.py counts with them too.
 DIVISION_FILES = ("contracts/modules/fixed_point.vy", "python_model/modules/fixed_point.py")
-EXACT_FILES = ("python_model/exact.py",)
+EXACT_FILES = ("python_model/exact.py", "python_model/invariants.py")
 
 STOCK_NAMES = {"alice", "bob", "accounts"}
 
