@@ -1,0 +1,284 @@
+"""Contract and model, called together: every call is compared, and everything at the end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode as abi_encode
+
+from lockstep import abi
+from lockstep.adapter import Config
+from lockstep.checker import Checker
+from lockstep.engines import GENESIS_TIME, open_engine
+from lockstep.step import Step
+from perp_fuzz.actions import ACTIONS
+from perp_fuzz.adapter import PerpAdapter
+from perp_fuzz.deployment import ADDRESSES, ROLES, TOKENS, WAD, Overrides, compile_contracts
+from python_model.evm import MAX_UINT256, ZERO_ADDRESS, Contract, Revert
+from python_model.perp_market import MarketParams, Tier
+
+PRICE = 10_000 * WAD
+ANY = MAX_UINT256
+CONTRACTS = {
+    "market": "PerpMarket",
+    "pool": "LiquidityPool",
+    "feed": "PriceFeed",
+    "factory": "MarketFactory",
+}
+# The parameters of these tests, whatever the fuzzer's own are.
+PARAMS = MarketParams(
+    min_size=WAD // 100,
+    max_open_interest=200 * WAD,
+    max_skew=60 * WAD,
+    skew_scale=50_000 * WAD,
+    max_funding_rate=200 * 10**12,
+    max_utilisation_rate=10**10,
+    maker_fee=2 * 10**14,
+    taker_fee=6 * 10**14,
+    liquidation_penalty=5 * 10**15,
+    keeper_share=10**17,
+    reserve_fraction=3 * 10**17,
+    max_price_age=240,
+    tiers=(
+        Tier(WAD, 20 * 10**15, 10 * 10**15),
+        Tier(5 * WAD, 40 * 10**15, 20 * 10**15),
+        Tier(20 * WAD, 100 * 10**15, 50 * 10**15),
+        Tier(50 * WAD, 200 * 10**15, 100 * 10**15),
+    ),
+)
+_ACTION_OF = {(item.contract, item.function): name for name, item in ACTIONS.items()}
+
+
+class BothForms:
+    """One deployment. `does` expects success, `refuses` a revert with this very reason."""
+
+    def __init__(
+        self,
+        decimals: int = 6,
+        *,
+        token: str = "standard",
+        overrides: Overrides | None = None,
+        **params: Any,
+    ) -> None:
+        config: Config = {
+            "decimals": decimals,
+            "token": token,
+            "params": PARAMS._replace(**params)._asdict(),
+        }
+        self.engine = open_engine("revm")
+        self.checker = Checker(PerpAdapter(overrides=overrides), self.engine, config, 0)
+        self.twin = self.checker.twin
+        self.system = self.twin.system
+        self.unit = 10**decimals
+        self.now = GENESIS_TIME + 100
+        artifacts = compile_contracts(overrides)
+        self.abis = {
+            **{name: _functions(artifacts[file].abi) for name, file in CONTRACTS.items()},
+            "token": _functions(artifacts[TOKENS[token]].abi),
+        }
+        self._names = {*ADDRESSES, *self.system._fields}
+        self._others: dict[str, Contract] = {}
+
+    def __enter__(self) -> "BothForms":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.checker.finish()
+        finally:
+            self.engine.close()
+
+    def start(self, liquidity: int = 1_000_000, price: int = PRICE) -> None:
+        """A first price and liquidity."""
+        self.publish(price)
+        self.does("lp_0", "pool.deposit", liquidity * self.unit, "lp_0")
+
+    def add(self, name: str, model: Contract, kind: str) -> None:
+        """Another pool or feed, callable as "name.function"."""
+        self._others[name] = model
+        self.abis[name] = self.abis[kind]
+
+    def publish(self, price: int, role: str = "publisher_0") -> int:
+        """A price of a second later."""
+        self.now += 1
+        liquidated: int = self.does(role, "feed.publish", price, self.now)
+        return liquidated
+
+    def open(
+        self,
+        role: str = "trader_0",
+        side: int = 0,
+        size: int = WAD,
+        margin: int = 1_000,
+        acceptable: int | None = None,
+    ) -> int:
+        """A position; margin in whole tokens."""
+        limit = acceptable if acceptable is not None else (0 if side else ANY)
+        position_id: int = self.does(role, "market.open", side, size, margin * self.unit, limit)
+        return position_id
+
+    def does(self, role: str, function: str, *args: Any) -> Any:
+        """The call succeeds in both forms; its return value."""
+        ok, value = self.call(role, function, *args)
+        assert ok, f"{function}{args} by {role} reverts: {value!r}"
+        return value
+
+    def refuses(self, reason: str, role: str, function: str, *args: Any) -> None:
+        """Both forms revert for this reason and nothing has changed."""
+        assert reason, "a promised reason is not empty"
+        before = self._words()
+        ok, value = self.call(role, function, *args)
+        assert not ok, f"{function}{args} by {role} succeeds"
+        assert value == reason
+        assert self._words() == before
+        storage = self.engine.storage
+        for address, slot, expected in self.twin.all_words():
+            assert storage(address, slot) == expected, self.twin.word_name(address, slot)
+
+    def call(self, role: str, function: str, *args: Any) -> tuple[bool, Any]:
+        """Whether it succeeds, and the value or the reason. Any difference is an error."""
+        target, name = function.split(".")
+        action = _ACTION_OF.get((target, name))
+        if action and all(type(arg) is int or arg in self._names for arg in args):
+            step = Step(action, role, args, self.now, "valid")
+            result = self.checker.step(step)
+            return result.ok, result.value if result.ok else result.reason
+        return self._call_directly(role, target, name, args)
+
+    def reenter(self, function: str, *args: Any) -> None:
+        """From now on the token calls this in every transfer; without a name it stops."""
+        if not function:
+            self._set_hook(None, ZERO_ADDRESS, b"")
+            return
+        target, name = function.split(".")
+        model = self._target(target)
+        data = self.calldata(target, name, args)
+        sender = self.system.token.address
+        resolved = [self._resolve(arg) for arg in args]
+        self._set_hook(lambda: getattr(model, name)(*resolved, sender=sender), model.address, data)
+
+    def view(self, function: str, *args: Any) -> int:
+        """A view of one number, equal in both forms."""
+        target, name = function.split(".")
+        model = self._target(target)
+        self._set_time()
+        resolved = [self._resolve(arg) for arg in args]
+        found = getattr(model, name)
+        value: int = (
+            found(*resolved) if callable(found) else found[resolved[0]] if resolved else found
+        )
+        got = self.engine.view(model.address, self.calldata(target, name, args))
+        assert got.ok, f"{function}{args} reverts: {abi.revert_reason(got.output)}"
+        assert got.output == abi.word(value), f"{function}{args}"
+        return value
+
+    def view_refuses(self, reason: str, function: str, *args: Any) -> None:
+        """A view reverts for this reason in both forms."""
+        target, name = function.split(".")
+        model = self._target(target)
+        self._set_time()
+        with pytest.raises(Revert) as caught:
+            getattr(model, name)(*[self._resolve(arg) for arg in args])
+        assert caught.value.reason == reason
+        got = self.engine.view(model.address, self.calldata(target, name, args))
+        assert not got.ok
+        assert got.output == abi.error_string(reason), abi.revert_reason(got.output)
+
+    def balance(self, role: str) -> int:
+        """Tokens of a role or contract."""
+        return self.view("token.balanceOf", role)
+
+    def calldata(self, target: str, name: str, args: Sequence[Any]) -> bytes:
+        """ABI encoding; a contract of the model stands for its address."""
+        types = self.abis[target][name]
+        values = [self._resolve(arg) for arg in args]
+        encoded = [value.address if isinstance(value, Contract) else value for value in values]
+        return abi.selector(f"{name}({','.join(types)})") + abi_encode(types, encoded)
+
+    def _call_directly(
+        self, role: str, target: str, name: str, args: Sequence[Any]
+    ) -> tuple[bool, Any]:
+        """A call that is no action of the fuzzer."""
+        model = self._target(target)
+        sender = ADDRESSES[role]
+        self._set_time()
+        values = [self._resolve(arg) for arg in args]
+        got = self.engine.call(sender, model.address, self.calldata(target, name, args))
+        assert not got.halted, got.halted
+        refused: Revert | None = None
+        try:
+            value = getattr(model, name)(*values, sender=sender)
+        except Revert as revert:
+            refused = revert
+        if refused is not None:
+            reason = refused.reason
+            assert not got.ok, f"{target}.{name} succeeds, the model says {reason!r}"
+            expected = abi.error_string(reason) if reason else b""
+            assert got.output == expected, abi.revert_reason(got.output)
+            return False, reason
+        assert got.ok, f"{target}.{name} reverts, the model does not: {got.output!r}"
+        encoders = self.twin._events
+        events = self.system.chain.events
+        expected_logs = [
+            encoders[event.address][event.name](event.address, *event.fields)
+            for event in events
+            if event.address in encoders
+        ]
+        assert [log for log in got.logs if log[0] in encoders] == expected_logs
+        if value is not None:
+            plain = value.address if isinstance(value, Contract) else value
+            assert got.output == abi.word(plain)
+        return True, value
+
+    def _words(self) -> set[tuple[str, int, int]]:
+        return {word for word in self.twin.all_words() if word[2]}
+
+    def _target(self, name: str) -> Any:
+        return self._others.get(name) or getattr(self.system, name)
+
+    def _set_hook(self, call: Any, target: str, data: bytes) -> None:
+        owner = ADDRESSES["owner_0"]
+        self._set_time()
+        token = self.system.token
+        encoded = abi.selector("set_hook(address,bytes)") + abi.arguments(
+            ["address", "bytes"], [target, data]
+        )
+        assert self.engine.call(owner, token.address, encoded).ok
+        token.set_hook(call, sender=owner)
+        self.twin.hook = "set by hand" if call else "none"
+        self.twin.seen.token_is_sound = call is None
+
+    def _set_time(self) -> None:
+        if self.checker._at != self.now:
+            self.engine.set_time(self.now)
+            self.checker._at = self.now
+        self.system.chain.timestamp = self.twin.now = self.now
+
+    def _resolve(self, value: Any) -> Any:
+        if not isinstance(value, str) or value.startswith("0x"):
+            return value
+        if value in ADDRESSES:
+            return ADDRESSES[value]
+        found = getattr(self.system, value, None)
+        return value if found is None else found.address
+
+
+def _functions(contract_abi: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Argument types by function."""
+    return {
+        item["name"]: [_type(entry) for entry in item["inputs"]]
+        for item in contract_abi
+        if item["type"] == "function"
+    }
+
+
+def _type(entry: dict[str, Any]) -> str:
+    kind: str = entry["type"]
+    if kind.startswith("tuple"):
+        inside = ",".join(_type(part) for part in entry["components"])
+        return f"({inside}){kind[5:]}"
+    return kind
+
+
+__all__ = ["ANY", "PARAMS", "PRICE", "ROLES", "BothForms"]
