@@ -1,7 +1,7 @@
 """Opening, increasing, reducing, closing, and margin in and out."""
 
 import pytest
-from market_world import ANY_PRICE, FRICTIONLESS, PARAMS, ROLE, World, reason_of, tiers, wad
+from market_world import FRICTIONLESS, PARAMS, ROLE, World, reason_of, tiers, wad
 from refusals import FAST_FUNDING
 
 from python_model.evm import MAX_UINT256
@@ -301,4 +301,3 @@ def test_views_change_nothing() -> None:
     pool.maxRedeem(ROLE["lp"])
     assert world.state() == before
     assert market.params() == PARAMS
-    assert ANY_PRICE[SHORT] == 0
