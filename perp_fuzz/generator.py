@@ -29,6 +29,7 @@ from python_model.evm import MAX_UINT256
 from python_model.modules import margin_math
 from python_model.modules.constants import LONG, MAX_MARGIN, MAX_PRICE, MAX_SIZE, SHORT, WAD
 from python_model.perp_market import Marks, Position
+from python_model.price_feed import MAX_DELAY
 
 if TYPE_CHECKING:
     from perp_fuzz.adapter import PerpTwin
@@ -318,7 +319,7 @@ class Generator:
         elif name in OF_POSITION and kind == 1:
             count = self.market._position_count
             changed[0] = rng.choice(
-                (0, rng.randrange(1, count + 1) if count else 1, count + 1, ANY)
+                (0, rng.randrange(1, count + 1) if count else 1, count, count + 1, ANY)
             )
         elif name in ("open", "increase", "reduce", "close") and kind == 2:
             side = args[0] if name == "open" else self._side_of(args[0])
@@ -326,7 +327,7 @@ class Generator:
             changed[-1] = 0 if is_buying else ANY
         elif numbers:
             spot = rng.choice(numbers)
-            changed[spot] = rng.choice((0, 0, *OVERFLOWS))
+            changed[spot] = rng.choice((0, 0, SHORT + 1, *OVERFLOWS))
         else:
             return None
         return name, actor, tuple(changed)
@@ -342,8 +343,8 @@ class Generator:
         return drawn
 
     def edge_open(self, rng: random.Random, off: int) -> Drawn | None:
-        """Least margin, last unit of a tier, cap, skew or reserve, exact price and age."""
-        kind = rng.randrange(7)
+        """Least margin, last unit of a tier, cap, skew or reserve, exact price, age, balance."""
+        kind = rng.randrange(8)
         side = rng.randrange(2)
         size = self._size(rng)
         params = self.params
@@ -358,6 +359,9 @@ class Generator:
             size = other + params.max_skew - own + off
         elif kind == 5:
             size = self._backed_size() - own - other + off
+        elif kind == 7 and other > own:
+            # As far past balance as it was before: the average skew is zero.
+            size = 2 * (other - own) + off
         if not 0 < size <= MAX_SIZE:
             return None
         if size > params.tiers[-1].max_size + 1:
@@ -400,9 +404,9 @@ class Generator:
         return "increase", owner, (position_id, size, margin, fill)
 
     def edge_reduce(self, rng: random.Random, off: int) -> Drawn | None:
-        """A rest of exactly the minimum size or the end of a lower tier."""
+        """A rest of exactly the minimum size, the end of a lower tier, or nothing."""
         position_id, position, owner = self._pick(rng)
-        rest = rng.choice((self.params.min_size, self.params.tiers[0].max_size)) + off
+        rest = rng.choice((self.params.min_size, self.params.tiers[0].max_size, 0)) + off
         size = position.size - rest
         if size <= 0:
             return None
@@ -426,9 +430,9 @@ class Generator:
         return "add_margin", owner, (position_id, max(amount, 1))
 
     def edge_remove_margin(self, rng: random.Random, off: int) -> Drawn | None:
-        """Exactly what the initial requirement leaves free."""
+        """Exactly what the initial requirement leaves free, or the whole margin."""
         position_id, position, owner = self._pick(rng)
-        free = self._removable(position) + off
+        free = (position.margin if rng.random() < 0.2 else self._removable(position)) + off
         return ("remove_margin", owner, (position_id, free)) if free > 0 else None
 
     def edge_publish(self, rng: random.Random, off: int) -> Drawn | None:
@@ -437,7 +441,9 @@ class Generator:
         kind = rng.randrange(8)
         if kind == 0:
             price = rng.choice((1, MAX_PRICE, MAX_PRICE + 1)) if rng.random() < 0.1 else feed._price
-            price_time = rng.choice((feed._price_time + max(off, 0), self.at + max(off, 0)))
+            price_time = rng.choice(
+                (feed._price_time + max(off, 0), self.at + max(off, 0), self.at - MAX_DELAY + off)
+            )
             return "publish", self._publisher(), (max(price, 1), price_time)
         if not self.twin.live:
             return None
