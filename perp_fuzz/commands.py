@@ -11,6 +11,7 @@ from lockstep.cli import FuzzCommand, Whole, fuzz_command
 from lockstep.progress import StepProgress
 from perp_fuzz.adapter import PerpAdapter, scaled_params
 from perp_fuzz.bench import LEAST_RATIO, measure, show
+from perp_fuzz.gas_command import gas_command
 from perp_fuzz.planted_command import planted_command
 
 DECIMALS = ("6", "8", "18")
@@ -60,6 +61,7 @@ main.add_command(
         ],
     )
 )
+main.add_command(gas_command())
 main.add_command(planted_command(configs([6, 8, 18])))
 
 
