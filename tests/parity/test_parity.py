@@ -67,9 +67,7 @@ ALLOWED = {
             "POOL_BLUEPRINT": BLUEPRINT,
         }
     ),
-    "fixed_point": Allowed(
-        in_contract={"_ceil_div": "snekmate's"}, in_model={"MAX_INT256": "bound of the cast"}
-    ),
+    "fixed_point": Allowed(in_model={"MAX_INT256": "bound of the cast"}),
     "margin_math": Allowed(in_model={"_to_int": CASTS, "_to_uint": CASTS}),
     "trigger_index": Allowed(in_contract={"_log2": BIT_LENGTH}),
     "trigger_key": Allowed(in_contract={"_log2": BIT_LENGTH}),
