@@ -12,11 +12,12 @@ from lockstep.progress import StepProgress
 from perp_fuzz.adapter import PerpAdapter, scaled_params
 from perp_fuzz.bench import LEAST_RATIO, measure, show
 from perp_fuzz.gas_command import gas_command
+from perp_fuzz.isolation_command import isolation_command
 from perp_fuzz.planted_command import planted_command
 
 DECIMALS = ("6", "8", "18")
 # A pool that cannot pay everybody: little cash, and less of it reserved.
-THIN = {"deposit": 60_000, "params": {"reserve_fraction": 5 * 10**16}}
+THIN = {"deposit": 60_000, "params": {"reserve_fraction": 2 * 10**16}}
 PROFILES: tuple[Config, ...] = ({"token": "standard"}, THIN, {"token": "no return"})
 
 
@@ -62,6 +63,7 @@ main.add_command(
     )
 )
 main.add_command(gas_command())
+main.add_command(isolation_command())
 main.add_command(planted_command(configs([6, 8, 18])))
 
 

@@ -50,7 +50,7 @@ WEIGHTS = (
     dict.fromkeys(ACTIONS, 3.4)
     | dict.fromkeys(OF_POSITION, 3.8)
     | {
-        "open": 8.5,
+        "open": 8.0,
         "publish": 6.5,
         "close": 6.2,
         "set_fee": 1.9,
