@@ -2,8 +2,9 @@
 
 Amounts are in whole tokens, sizes in whole units of the underlying, prices in quote per unit,
 fractions and rates as plain numbers (0.05 is 5 %), rates per second, indices in quote per unit of
-size. `side` is 0 for a long, 1 for a short. docs/spec.md derives the same formulas in words; the
-integer model differs from these by rounding alone (docs/rounding.md, tests/exact).
+size. `side` is 0 for a long, 1 for a short. The headings name the section of docs/spec.md that each
+formula is from; the integer model differs from these by rounding alone (docs/rounding.md), within
+the bounds of tests/exact.
 """
 
 from collections.abc import Iterable
@@ -37,7 +38,7 @@ def sign(side: int) -> int:
     return 1 if side == constants.LONG else -1
 
 
-# Value and requirement of one position
+# Value, requirement, liquidation rule (section 2)
 
 
 def notional(size: Fraction, price: Fraction) -> Fraction:
@@ -78,7 +79,7 @@ def is_liquidatable(
     return equity(lot, price, funding) < requirement(lot.size, price, maintenance_fraction)
 
 
-# Trigger: the liquidation rule divided by the size
+# Trigger: the liquidation rule divided by the size (section 3)
 
 
 def trigger_key(lot: Lot) -> Fraction:
@@ -110,7 +111,7 @@ def bankruptcy_price(lot: Lot, funding: Fraction) -> Fraction:
     return liquidation_price(lot, funding, Fraction(0))
 
 
-# Trading
+# Fill price and fees (section 9), averaging and initial margin (section 11)
 
 
 def skew_after(side: int, size: Fraction, skew: Fraction) -> Fraction:
@@ -158,7 +159,7 @@ def has_initial_margin(
     return lot.margin + value >= requirement(lot.size, price, initial_fraction)
 
 
-# Funding
+# Funding and utilisation (section 8)
 
 
 def funding_rate(skew: Fraction, skew_scale: Fraction, max_rate: Fraction) -> Fraction:
@@ -195,7 +196,7 @@ def pool_funding(
     return long_size * long_step + short_size * short_step
 
 
-# Liquidation
+# Liquidation (section 7)
 
 
 def penalty(size: Fraction, price: Fraction, penalty_fraction: Fraction) -> Fraction:
@@ -238,7 +239,7 @@ def settle_in_full(
     return Settlement(Fraction(0), Fraction(0), used, -equity_before - used)
 
 
-# The whole market
+# The whole market (section 13)
 
 
 def net_trader_profit(
@@ -263,7 +264,7 @@ def side_value(
     return sign(side) * (size * price - entry_cost) - (size * funding - entry_funding)
 
 
-# Pool shares
+# Pool shares (section 13)
 
 
 def pool_assets(cash: Fraction, trader_profit: Fraction, claims: Fraction) -> Fraction:
