@@ -49,7 +49,7 @@ class Invariant(NamedTuple):
     id: str
     sentence: str
     check: Callable[[Any], str | None]  # of a twin; None, or in words how it is broken
-    every: int = 1  # steps between two checks; 1 is each step
+    every: int = 1  # steps between two checks; 1 is each step that changed something
 
 
 class Adapter(Protocol):

@@ -129,11 +129,14 @@ def test_engines_agree_on_the_toy_and_true_gas_is_equal() -> None:
 
 def test_the_toy_agrees_with_its_model_on_every_engine(engine: Engine) -> None:
     checker = Checker(ADAPTER, engine, {"first_id": 7}, whole_every=10)
+    changes = 0
     for step in toy_steps(40):
         checker.step(step)
+        changes += checker.changed
     checker.finish()
     assert checker.steps == 40
-    assert checker.invariants_checked() == {"T1": 41, "T2": 1}
+    assert 0 < changes < 40
+    assert checker.invariants_checked() == {"T1": changes + 1, "T2": 1}
 
 
 def test_revm_loses_nothing_when_it_drops_its_journal() -> None:
