@@ -3,11 +3,11 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup python anvil fuzz test unit gas bench planted size lint format lock clean
+.PHONY: help setup python anvil fuzz test unit gas bench planted isolation size lint format lock clean
 
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
 # environment carries it past the shell's parser.
-VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES UPDATE ONLY
+VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES UPDATE ONLY PAIRS
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
@@ -50,6 +50,9 @@ bench: python ## Steps per second: raw EVM replay, model alone, full loop (STEPS
 
 planted: python ## Plant each known bug and show that the fuzzer catches it (ONLY=name STEPS= SEED=)
 	@$(RUN) options planted ONLY STEPS SEED PROCESSES REPORT
+
+isolation: python ## Show that a trader's ruin is nothing to the others (PAIRS= SEED=)
+	@$(RUN) options isolation PAIRS SEED
 
 size: python ## Runtime size of every contract
 	@$(RUN) python scripts/_ci/check_sizes.py
