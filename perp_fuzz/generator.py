@@ -26,8 +26,16 @@ from perp_fuzz.deployment import (
     TRADERS,
 )
 from python_model.evm import MAX_UINT256
-from python_model.modules import margin_math
-from python_model.modules.constants import LONG, MAX_MARGIN, MAX_PRICE, MAX_SIZE, SHORT, WAD
+from python_model.modules import margin_math, trigger_key
+from python_model.modules.constants import (
+    FUNDING_PRECISION,
+    LONG,
+    MAX_MARGIN,
+    MAX_PRICE,
+    MAX_SIZE,
+    SHORT,
+    WAD,
+)
 from python_model.perp_market import Marks, Position
 from python_model.price_feed import MAX_DELAY
 
@@ -130,7 +138,7 @@ class Generator:
     # Valid actions
 
     def open(self, rng: random.Random) -> Drawn:
-        """A position of random size and leverage; sometimes one of a crowd of equals."""
+        """A position of random size and leverage; sometimes one filed beside another."""
         side = self._side_with_room(rng)
         size = self._size(rng)
         return "open", rng.choice(TRADERS), self._opening(rng, side, size)
@@ -139,8 +147,28 @@ class Generator:
         fill, fee = self.market._quote(side, size, self.marks)
         needed = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill)
         factor = rng.choice((1_000_001, 1_020_000, 1_100_000, 1_500_000, 3_000_000, 8_000_000))
-        margin = fee + needed * factor // 1_000_000 + 2
-        return side, size, margin, self._acceptable(side, fill, rng)
+        margin = needed * factor // 1_000_000 + 2
+        if rng.random() < 0.3:
+            beside = self._margin_beside(rng, side, size, fill)
+            margin = beside if needed < beside < 20 * needed else margin
+        return side, size, fee + margin, self._acceptable(side, fill, rng)
+
+    def _margin_beside(self, rng: random.Random, side: int, size: int, fill: int) -> int:
+        """Margin that gives about the trigger key of an open position: one ring for both."""
+        tier = self.tier(size)
+        for _ in range(4):
+            _, other, _ = self._pick(rng)
+            if other.side == side and other.tier == tier:
+                break
+        else:
+            return 0
+        scale = self.market.VALUE_SCALE
+        key = trigger_key._trigger_key(
+            side, other.size, other.margin, other.entry_price, other.entry_funding, scale
+        )
+        entry = fill * FUNDING_PRECISION
+        distance = (entry if side == LONG else -entry) - self.marks.funding[side] - key
+        return distance * size // scale + rng.randrange(-2, 4)
 
     def increase(self, rng: random.Random) -> Drawn:
         position_id, position, owner = self._pick(rng)
@@ -454,7 +482,7 @@ class Generator:
         tests = (self._is_liquidatable, self._is_liquidatable, self._is_whole, self._is_bankrupt)
         test = rng.choice(tests)
         for _ in range(8):
-            position_id, position, _ = self._pick(rng)
+            position_id, position = self._pick_with_neighbour(rng)
             reach = last * rng.choice((3, 10, 10, 30, 30, 200)) // 1000
             away = last - reach if position.side == LONG else last + reach
 
@@ -579,6 +607,14 @@ class Generator:
         position_id = live[rng.randrange(len(live))]
         position = self.market._stored(position_id)
         return position_id, position, ROLE_OF[position.owner]
+
+    def _pick_with_neighbour(self, rng: random.Random) -> tuple[int, Position]:
+        """An open position, if a few looks find one that is not alone in its ring."""
+        for _ in range(6):
+            position_id, position, _ = self._pick(rng)
+            if position.next_id != position_id:
+                break
+        return position_id, position
 
     def _side_of(self, position_id: int | str) -> int:
         stored = self.market._positions.get(int(position_id))
