@@ -1157,12 +1157,12 @@ MODEL = (
         "",
     ),
     _edge(
-        "model-compress-border",
-        "comparison",
-        "the first magnitude of the second octave is compressed like those of the first",
-        MODEL_TRIGGER_KEY,
-        "exponent = magnitude.bit_length() - 1 - 16",
-        "exponent = (magnitude - 1).bit_length() - 1 - 16",
+        "model-worst-by-one",
+        "worst cache",
+        "a ring one bucket above the cached worst is not cached",
+        MODEL_TRIGGER_INDEX,
+        "if ring + 1 > self._worst_ring(ring >> 24):",
+        "if ring > self._worst_ring(ring >> 24):",
     ),
 )
 

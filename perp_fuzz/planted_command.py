@@ -23,6 +23,7 @@ from lockstep.cli import FuzzCommand, Whole
 from lockstep.errors import InputError
 from lockstep.report import check_writable, write_report
 from perp_fuzz.adapter import PerpAdapter
+from perp_fuzz.deployment import compile_contracts
 from perp_fuzz.planted import BUGS, Bug, check_texts, choose, planted
 
 STEPS = 100_000
@@ -135,6 +136,7 @@ def run(
 ) -> int:
     """Hunt the bugs, show and save the table; the exit code."""
     check_texts(bugs)
+    compile_contracts()  # so that no bug is charged with what they all need
     console = Console(soft_wrap=True)
 
     def tell(text: str) -> None:
