@@ -3,11 +3,13 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup python anvil fuzz test unit gas bench planted isolation size lint format lock clean
+.PHONY: help setup python anvil fuzz test unit gas bench planted isolation size lint format lock
+.PHONY: clean
 
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
 # environment carries it past the shell's parser.
-VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES UPDATE ONLY PAIRS
+VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES UPDATE ONLY \
+  PAIRS
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
