@@ -68,11 +68,11 @@ _funding: uint256  # long 128 | short 128, each offset by 2**127
 # identity: owner 160 | side 1 | tier 3 | - 12 | previous id 40 | next id 40
 # sizes: size 104 | margin 96 | epoch 56;  entry: price 128 | funding 128, offset by 2**127
 _positions: HashMap[uint256, uint256[3]]
-_totals: uint256[2]  # by side: size 128 | margin 128
+_sizes: uint256  # long 104 | short 104 | has_backlog 1
 _entry_costs: uint256[2]  # by side: sum of size * entry_price
 _entry_fundings: int256[2]  # by side: sum of size * entry_funding
 _ring_heads: HashMap[uint256, uint256]  # list << 24 | bucket -> first position of its ring
-_book: uint256  # positions ever opened 64 | open positions 64 | has_backlog 1
+_book: uint256  # positions ever opened 64 | open positions 64 | margins 128
 _ledgers: uint256  # insurance 128 | fees 128
 _owed: uint256  # credits 128 | claims 128: sums of the two maps below
 
@@ -83,6 +83,7 @@ claim_of: public(HashMap[address, uint256])
 _locked: transient(bool)
 
 MASK_24: constant(uint256) = 2**24 - 1
+MASK_32: constant(uint256) = 2**32 - 1
 MASK_40: constant(uint256) = 2**40 - 1
 MASK_48: constant(uint256) = 2**48 - 1
 MASK_64: constant(uint256) = 2**64 - 1
@@ -508,7 +509,7 @@ def solvency() -> IPerpMarket.Solvency:
     owed: uint256 = self._owed
     return IPerpMarket.Solvency(
         pool_cash=staticcall pool.cash(),
-        margin=(self._totals[constants.LONG] >> 128) + (self._totals[constants.SHORT] >> 128),
+        margin=self._book >> 128,
         insurance=ledgers & MASK_128,
         fees=ledgers >> 128,
         credits=owed & MASK_128,
@@ -740,7 +741,7 @@ def _is_too_small(size: uint256, price: uint256) -> bool:
 @internal
 @view
 def _side_size(side: uint256) -> uint256:
-    return self._totals[side] & MASK_128
+    return (self._sizes >> (104 * side)) & constants.MAX_SIZE
 
 
 @internal
@@ -900,11 +901,18 @@ def _sweep(marks: Marks, max_visits: uint256) -> Sweep:
             is due or `max_visits` positions have been looked at.
     """
     sweep: Sweep = empty(Sweep)
+    # What is done to one list leaves the later ones as they are: a rest only moves to a lower tier.
+    worst_buckets: uint256 = trigger_index._worst_buckets
+    list_id: uint256 = 0
     for side: uint256 in range(2):
         for tier: uint256 in range(constants.TIERS):
-            cursor: uint256 = trigger_index._worst_ring(side * constants.TIERS + tier)
+            # As everywhere below, a ring plus one, or zero for none.
+            cursor: uint256 = worst_buckets & MASK_32
+            worst_buckets >>= 32
+            list_id += 1
             if cursor == 0:
                 continue
+            cursor += (list_id - 1) << 24
             threshold: int256 = trigger_key._threshold(
                 side, marks.price, PARAMS.tiers[tier].maintenance_fraction, marks.funding[side]
             )
@@ -931,7 +939,10 @@ def _sweep(marks: Marks, max_visits: uint256) -> Sweep:
                     sweep.reward += reward
                     sweep.pool_gain += pool_gain
                     if self._ring_heads[ring] == 0:
-                        cursor = trigger_index._next_ring(ring)
+                        # The index has just looked for the next one, if this was the worst.
+                        cursor = trigger_index._worst_ring(ring >> 24)
+                        if cursor > ring:
+                            cursor = trigger_index._next_ring(ring)
                 else:
                     # Healthy: mark it seen and move it to the end of its ring.
                     self._store_sizes(position_id, position.size, position.margin, marks.epoch)
@@ -1052,7 +1063,7 @@ def _finish_sweep(sweep: Sweep, recipient: address):
     """
     self._add_credit(recipient, sweep.reward)
     if sweep.has_backlog != self._has_backlog():
-        self._book ^= 1 << 128
+        self._sizes ^= 1 << 208
         log IPerpMarket.BacklogChanged(has_backlog=sweep.has_backlog)
     self._send_to_pool(sweep.pool_gain)
 
@@ -1128,7 +1139,7 @@ def _new_position_id() -> uint256:
 @internal
 @view
 def _has_backlog() -> bool:
-    return self._book >> 128 != 0
+    return self._sizes >> 208 != 0
 
 
 @internal
@@ -1145,10 +1156,10 @@ def _attach(position_id: uint256, position: IPerpMarket.Position):
     @notice Stores a position, adds it to the totals and files it under its trigger key: first in
             its ring, unseen in this epoch.
     """
-    self._totals[position.side] += position.size | (position.margin << 128)
+    self._sizes += position.size << (104 * position.side)
     self._entry_costs[position.side] += position.size * position.entry_price
     self._entry_fundings[position.side] += convert(position.size, int256) * position.entry_funding
-    self._book += 1 << 64
+    self._book += (1 << 64) | (position.margin << 128)
     self._positions[position_id][0] = (
         convert(position.owner, uint256) | (position.side << 160) | (position.tier << 161)
     )
@@ -1172,10 +1183,10 @@ def _detach(position_id: uint256, position: IPerpMarket.Position):
     """
     @notice Takes a stored position out of the totals and out of its ring.
     """
-    self._totals[position.side] -= position.size | (position.margin << 128)
+    self._sizes -= position.size << (104 * position.side)
     self._entry_costs[position.side] -= position.size * position.entry_price
     self._entry_fundings[position.side] -= convert(position.size, int256) * position.entry_funding
-    self._book -= 1 << 64
+    self._book -= (1 << 64) | (position.margin << 128)
     ring: uint256 = self._ring_of(position)
     if position.next_id == position_id:
         self._ring_heads[ring] = 0

@@ -11,7 +11,7 @@ from python_model.perp_market import Position
 
 Word = tuple[str, int, int]
 FUNDING_OFFSET = 2**127
-OFTEN = 10  # of the scalar words, the first ones: those of market and pool, and the price
+OFTEN = 11  # of the scalar words, the first ones: those of market and pool, and the price
 
 
 class Words:
@@ -26,16 +26,12 @@ class Words:
         self._factory_slots = _Slots(artifacts["MarketFactory"])
         self._token_slots = _Slots(artifacts[token_name])
         self._positions_slot = self._market_slots["_positions"]
-        self._totals_slot = self._market_slots["_totals"]
         self._names: dict[tuple[str, int], str] = {}
         slot = self._market_slots
         shares = self._pool_slots
         coins = self._token_slots
-        totals = self._totals
         self._writers: dict[int, Callable[[Any], list[Word]]] = {
             id(market._positions): self._position,
-            id(market._total_sizes): totals,
-            id(market._total_margins): totals,
             id(market._entry_costs): self._array(
                 market.address, slot["_entry_costs"], market._entry_costs
             ),
@@ -69,7 +65,6 @@ class Words:
         }
         self._mappings: list[tuple[str, Any]] = [
             ("position", market._positions),
-            ("total", market._total_sizes),
             ("entry cost", market._entry_costs),
             ("entry funding", market._entry_fundings),
             ("ring head", market._ring_heads),
@@ -99,7 +94,8 @@ class Words:
             market._worst_buckets,
             marks.price | marks.price_time << 88 | marks.accrued_at << 136 | marks.epoch << 184,
             marks.funding[0] + FUNDING_OFFSET | marks.funding[1] + FUNDING_OFFSET << 128,
-            market._position_count | market._open_positions << 64 | market._backlog << 128,
+            market._total_sizes[0] | market._total_sizes[1] << 104 | market._backlog << 208,
+            market._position_count | market._open_positions << 64 | market._total_margin << 128,
             market._insurance | market._fees << 128,
             market._credits | market._claims << 128,
             market.bad_debt,
@@ -124,6 +120,7 @@ class Words:
             (system.market.address, market["trigger_index._worst_buckets"]),
             (system.market.address, market["_marks"]),
             (system.market.address, market["_funding"]),
+            (system.market.address, market["_sizes"]),
             (system.market.address, market["_book"]),
             (system.market.address, market["_ledgers"]),
             (system.market.address, market["_owed"]),
@@ -206,11 +203,6 @@ class Words:
         slot = mapping_slot(self._positions_slot, position_id)
         identity, sizes, entry = position_words(self.system.market._positions[position_id])
         return [(address, slot, identity), (address, slot + 1, sizes), (address, slot + 2, entry)]
-
-    def _totals(self, side: int) -> list[Word]:
-        market = self.system.market
-        value = market._total_sizes[side] | market._total_margins[side] << 128
-        return [(market.address, self._totals_slot + side, value)]
 
     def _array(self, address: str, slot: int, values: Any) -> Callable[[Any], list[Word]]:
         def write(index: int) -> list[Word]:

@@ -88,8 +88,7 @@ def conserved(seen: Observation) -> str | None:
     """P2: every token unit is in exactly one ledger."""
     market, pool = seen.market, seen.market.pool
     token = market.token
-    margin = market._total_margins[constants.LONG] + market._total_margins[constants.SHORT]
-    owed = margin + market._insurance + market._fees + market._credits
+    owed = market._total_margin + market._insurance + market._fees + market._credits
     held = token.balanceOf[market.address] - seen.donated.get(market.address, 0)
     if held != owed:
         return f"the market holds {held} and its ledgers say {owed}"
@@ -212,19 +211,21 @@ def solvency_bounded(seen: Observation) -> str | None:
 
 
 def totals_are_sums(seen: Observation) -> str | None:
-    """I-1: size, margin, entry cost and entry funding of each side equal the sums."""
+    """I-1: each side's size, entry cost and entry funding, and all margin, equal the sums."""
     market = seen.market
-    sums = [[0, 0, 0, 0], [0, 0, 0, 0]]
+    sums = [[0, 0, 0], [0, 0, 0]]
+    margin = 0
     for _, p in live(seen):
         of_side = sums[p.side]
         of_side[0] += p.size
-        of_side[1] += p.margin
-        of_side[2] += p.size * p.entry_price
-        of_side[3] += p.size * p.entry_funding
+        of_side[1] += p.size * p.entry_price
+        of_side[2] += p.size * p.entry_funding
+        margin += p.margin
+    if market._total_margin != margin:
+        return f"margin stored {market._total_margin}, sum {margin}"
     for side in (constants.LONG, constants.SHORT):
         stored = [
             market._total_sizes[side],
-            market._total_margins[side],
             market._entry_costs[side],
             market._entry_fundings[side],
         ]

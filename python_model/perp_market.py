@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from python_model.price_feed import PriceFeed
 
 MASK_24 = 2**24 - 1
+MASK_32 = 2**32 - 1
 
 
 class Tier(NamedTuple):
@@ -161,7 +162,7 @@ class PerpMarket(Contract, TriggerIndex):
         )
         self._positions: Storage[int, Position | None] = Storage(chain, None)
         self._total_sizes: Storage[int, int] = Storage(chain, 0)
-        self._total_margins: Storage[int, int] = Storage(chain, 0)
+        self._total_margin = 0
         self._entry_costs: Storage[int, int] = Storage(chain, 0)
         self._entry_fundings: Storage[int, int] = Storage(chain, 0)
         self._ring_heads: Storage[int, int] = Storage(chain, 0)
@@ -408,7 +409,7 @@ class PerpMarket(Contract, TriggerIndex):
         marks = self._accrued()
         return Solvency(
             pool_cash=self.pool.cash,
-            margin=self._total_margins[constants.LONG] + self._total_margins[constants.SHORT],
+            margin=self._total_margin,
             insurance=self._insurance,
             fees=self._fees,
             credits=self._credits,
@@ -637,11 +638,19 @@ class PerpMarket(Contract, TriggerIndex):
 
     def _sweep(self, marks: Marks, max_visits: int) -> Sweep:
         sweep = Sweep()
+        # What is done to one list leaves the later ones as they are: a rest only moves to a lower
+        # tier.
+        worst_buckets = self._worst_buckets
+        list_id = 0
         for side in range(2):
             for tier in range(constants.TIERS):
-                cursor = self._worst_ring(side * constants.TIERS + tier)
+                # As everywhere below, a ring plus one, or zero for none.
+                cursor = worst_buckets & MASK_32
+                worst_buckets >>= 32
+                list_id += 1
                 if cursor == 0:
                     continue
+                cursor += (list_id - 1) << 24
                 threshold = trigger_key._threshold(
                     side,
                     marks.price,
@@ -669,7 +678,10 @@ class PerpMarket(Contract, TriggerIndex):
                         sweep.reward += reward
                         sweep.pool_gain += pool_gain
                         if self._ring_heads[ring] == 0:
-                            cursor = self._next_ring(ring)
+                            # The index has just looked for the next one, if this was the worst.
+                            cursor = self._worst_ring(ring >> 24)
+                            if cursor > ring:
+                                cursor = self._next_ring(ring)
                     else:
                         # Healthy: mark it seen and move it to the end of its ring.
                         self._store_sizes(position_id, position.size, position.margin, marks.epoch)
@@ -819,7 +831,7 @@ class PerpMarket(Contract, TriggerIndex):
     def _attach(self, position_id: int, position: Position) -> None:
         side = position.side
         self._total_sizes[side] += position.size
-        self._total_margins[side] += position.margin
+        self._total_margin += position.margin
         self._entry_costs[side] += position.size * position.entry_price
         self._entry_fundings[side] += position.size * position.entry_funding
         self._open_positions += 1
@@ -839,7 +851,7 @@ class PerpMarket(Contract, TriggerIndex):
     def _detach(self, position_id: int, position: Position) -> None:
         side = position.side
         self._total_sizes[side] -= position.size
-        self._total_margins[side] -= position.margin
+        self._total_margin -= position.margin
         self._entry_costs[side] -= position.size * position.entry_price
         self._entry_fundings[side] -= position.size * position.entry_funding
         self._open_positions -= 1

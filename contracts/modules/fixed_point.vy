@@ -21,8 +21,9 @@ def _mul_div_up(x: uint256, y: uint256, denominator: uint256) -> uint256:
     @notice x * y / denominator, rounded up.
     """
     product: uint256 = x * y
-    # snekmate's ceil_div carries a reason of its own, which the market has no bytes to spare for.
-    return product // denominator + convert(product % denominator > 0, uint256)
+    quotient: uint256 = product // denominator
+    # quotient <= product, and it is the largest number only where nothing is left over.
+    return unsafe_add(quotient, convert(unsafe_mul(quotient, denominator) != product, uint256))
 
 
 @internal
@@ -33,8 +34,9 @@ def _signed_div_floor(x: int256, denominator: uint256) -> int256:
     """
     divisor: int256 = convert(denominator, int256)
     quotient: int256 = x // divisor
-    if x < 0 and quotient * divisor != x:
-        quotient -= 1
+    # A remainder means that the divisor is at least two, so the quotient is far from the bounds.
+    if unsafe_mul(quotient, divisor) > x:
+        quotient = unsafe_sub(quotient, 1)
     return quotient
 
 
