@@ -25,8 +25,8 @@ PRICE_WEI = 1
 # Mean entry index: one floor. Threshold: one ceil of mu * P. Both in units of the index, 1e-27.
 INDEX_UNITS = 1
 # Trigger key: c is taken one unit smaller, then one floor: v / s + 1 index units too early. One
-# unit is enough although equity and requirement are off by two: both are integers, so a liquidatable
-# position is one unit short at least.
+# unit is enough although equity and requirement are off by two: both are integers, so a
+# liquidatable position is one unit short at least.
 KEY_MARGIN_UNITS = 1
 # A bucket holds keys that agree in their leading 17 bits: 2**-16 of the key at most.
 BUCKET_WIDTH = Fraction(1, 2**16)

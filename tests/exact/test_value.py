@@ -36,7 +36,7 @@ INDEX_SCALE = 10**27
 
 
 class Holding:
-    """A position with a mark to judge it by, in both arithmetics."""
+    """A position with a mark to judge it by, in both arithmetic."""
 
     def __init__(
         self,
