@@ -44,7 +44,7 @@ test: python anvil ## Run every test: unit, differential, stateful, parity, size
 	@$(RUN) ape test tests/integration --network ethereum:local:test
 	@$(RUN) ape test tests/integration --network ethereum:local:foundry
 
-gas: python anvil ## Measure gas and compare with the recorded snapshot (UPDATE=1 records)
+gas: python ## Measure gas and compare with the recorded snapshot (UPDATE=1 records)
 	@$(RUN) options gas UPDATE
 
 bench: python ## Steps per second: raw EVM replay, model alone, full loop (STEPS= SEED=)
