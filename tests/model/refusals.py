@@ -75,8 +75,9 @@ def with_backlog() -> tuple[World, int]:
 FAST_FUNDING: dict[str, Any] = {
     "max_open_interest": wad(1_000),
     "max_skew": wad(1_000),
-    "skew_scale": wad(120_000),
-    "max_funding_rate": wad("0.0001"),
+    "skew_scale": wad(200_000),
+    "max_funding_rate": wad("0.0002"),
+    "liquidation_penalty": wad("0.006"),
     "tiers": tiers((1_000, "0.0125", "0.012")),
 }
 
@@ -84,7 +85,7 @@ FAST_FUNDING: dict[str, Any] = {
 def with_liquidatable(token: type[TokenMock] = TokenMock) -> tuple[World, int]:
     """The trader's position is liquidatable: funding has eaten it since the price came."""
     world = World(token=token, **FAST_FUNDING)
-    position_id = world.open(LONG, 1_000, 1_730)
+    position_id = world.open(LONG, 1_000, 1_560)
     world.wait(PARAMS.max_price_age)
     assert world.is_liquidatable(position_id)
     return world, position_id
@@ -381,7 +382,7 @@ def _() -> tuple[World, Call]:
     world = World(
         maker_fee=one_percent,
         taker_fee=one_percent,
-        liquidation_penalty=wad("0.005"),
+        liquidation_penalty=wad("0.0025"),
         tiers=tiers((1_000, "0.006", "0.005")),
     )
     position_id = world.open(LONG, 10, "16.1")

@@ -5,7 +5,7 @@ In each state of the market: the exit, and what waits for it.
 
 import pytest
 from market_world import FRICTIONLESS, PARAMS, ROLE, World, reason_of, tiers, wad
-from refusals import with_backlog, with_liquidatable
+from refusals import FAST_FUNDING, with_backlog, with_liquidatable
 
 from python_model.modules import errors
 from python_model.modules.constants import LONG, SHORT
@@ -132,6 +132,41 @@ def test_claims_close_the_market_to_new_risk_not_to_exits() -> None:
     world.add_margin(other, 5, by="third_trader")
     world.reduce(other, 2, by="third_trader")
     assert world.close(other, by="third_trader") > 0
+
+
+def test_claims_are_reserved_before_new_risk() -> None:
+    """Cash that covers the open interest but not the claims as well admits no more of it."""
+    world, position_id = drained()
+    world.publish(110)
+    world.close(position_id)
+    claims = world.market.solvency().claims
+    assert claims == world.tokens(900)
+    loser = world.market._position_count - 1
+    world.publish(115)
+    world.close(loser, by="other_trader")
+    assert 0 < world.pool.cash < claims
+    assert reason_of(world.open, LONG, 1, 50) == errors.RESERVE_EXCEEDED
+    world.market.withdraw_credit(sender=ROLE["trader"])
+    assert world.market.solvency().claims < claims
+
+
+def test_paying_a_claim_accrues_before_cash_changes_the_rate() -> None:
+    world = World(cash=10_000, **FAST_FUNDING | {"reserve_fraction": wad("0.05")})
+    winner = world.open(LONG, 500, 5_000)
+    world.open(LONG, 100, 2_000, by="other_trader")
+    world.publish(140)
+    world.close(winner)
+    assert world.market.claim_of[ROLE["trader"]] > 0
+    world.token.mint(world.market.address, world.tokens(5_000), sender=ROLE["owner"])
+    world.market.token.transfer(
+        world.pool.address, world.tokens(5_000), sender=world.market.address
+    )
+    world.pool.collect_loss(world.tokens(5_000), sender=world.market.address)
+    world.wait(1_000)
+    expected = world.market.marks().funding
+    assert expected != world.market._load_marks().funding
+    assert world.market.withdraw_credit(sender=ROLE["trader"]) == world.tokens(5_000)
+    assert world.market._load_marks().funding == expected
 
 
 def test_cap_reached_does_not_keep_a_position() -> None:

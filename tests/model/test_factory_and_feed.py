@@ -56,9 +56,9 @@ def test_ownership_is_handed_over_in_two_steps() -> None:
 
 ACCEPTED: list[dict[str, Any]] = [
     {"min_size": PARAMS.tiers[0].max_size},
-    {"max_open_interest": MAX_SIZE // 2, "skew_scale": MAX_SIZE, "max_funding_rate": 0}
-    | {"liquidation_penalty": WAD // 2, "keeper_share": 0, "tiers": tiers((1, 1, "0.5"))},
-    {"max_open_interest": 0, "max_skew": 0},
+    {"max_open_interest": MAX_SIZE // 4, "skew_scale": MAX_SIZE, "max_funding_rate": 0}
+    | {"liquidation_penalty": WAD // 4, "keeper_share": 0, "tiers": tiers((1, 1, "0.5"))},
+    {"max_open_interest": 1, "max_skew": 0},
     {"maker_fee": 10**16, "taker_fee": 10**16},
     {"max_utilisation_rate": 10**12},
     {"keeper_share": 0},
@@ -67,12 +67,13 @@ ACCEPTED: list[dict[str, Any]] = [
     {"max_price_age": 1},
     {"max_price_age": 86_400},
     {"tiers": tiers((MAX_SIZE // WAD, 1, "0.02"))},
-    {"tiers": tiers((10, "0.05", "0.01"))},  # maintenance as low as the penalty
+    {"tiers": tiers((10, "0.05", "0.02"))},  # maintenance as low as twice the penalty
 ]
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     (errors.BAD_LIMITS, {"min_size": 0}),
     (errors.BAD_LIMITS, {"min_size": PARAMS.tiers[0].max_size + 1}),
+    (errors.BAD_LIMITS, {"max_open_interest": 0, "max_skew": 0}),
     (errors.BAD_LIMITS, {"max_open_interest": MAX_SIZE + 1}),
     (errors.BAD_LIMITS, {"skew_scale": MAX_SIZE + 1}),
     (errors.BAD_LIMITS, {"max_skew": PARAMS.max_open_interest + 1}),
@@ -81,6 +82,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     (errors.BAD_RATES, {"maker_fee": PARAMS.taker_fee + 1}),
     (errors.BAD_RATES, {"taker_fee": 10**16 + 1}),
     (errors.BAD_RATES, {"liquidation_penalty": 0}),
+    (errors.BAD_RATES, {"liquidation_penalty": WAD + 1}),
     (errors.BAD_RATES, {"keeper_share": WAD + 1}),
     (errors.BAD_RATES, {"reserve_fraction": 0}),
     (errors.BAD_RATES, {"reserve_fraction": WAD + 1}),
@@ -89,7 +91,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     (errors.BAD_TIERS, {"tiers": tiers((10, "0.05", "0.02"), (9, "0.05", "0.02"))}),
     (errors.BAD_TIERS, {"tiers": tiers((10, "0.05", "0.02"), (11, "0.04", "0.02"))}),
     (errors.BAD_TIERS, {"tiers": tiers((10, "0.05", "0.02"), (11, "0.05", "0.015"))}),
-    (errors.BAD_TIERS, {"tiers": tiers((10, "0.05", "0.009"))}),  # below the penalty
+    (errors.BAD_TIERS, {"tiers": tiers((10, "0.05", "0.019"))}),  # below twice the penalty
     (errors.BAD_TIERS, {"tiers": tiers((10, "0.05", "0.05"))}),
     (errors.BAD_TIERS, {"tiers": tiers((10, "1.01", "0.05"))}),
     (errors.BAD_SKEW_SCALE, {"keeper_share": WAD}),

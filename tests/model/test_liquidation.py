@@ -6,7 +6,7 @@ import pytest
 from market_world import FRICTIONLESS, PARAMS, ROLE, World, reason_of, wad
 from refusals import with_liquidatable
 
-from python_model.modules import errors
+from python_model.modules import errors, trigger_key
 from python_model.modules.constants import LONG, MAX_VISITS, SHORT, TIERS
 
 
@@ -343,6 +343,55 @@ def test_liquidatable_position_hidden_in_a_crowd_is_found() -> None:
     assert world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"]) == 1
     assert fields(world)["position_id"] == weakest
     assert sum(world.position(number).size for number in world.open_ids()) >= wad(10)
+
+
+def test_position_filed_anew_counts_as_unseen() -> None:
+    """A seen position whose owner adds a unit of margin is first in its ring again; the sweep does
+    not take that for having been once round, and finds the liquidatable one at the end."""
+    world = plain()
+    weakest = world.market.open(LONG, wad(1), 5_099_990, 2**255, sender=ROLE["trader"])
+    for _ in range(MAX_VISITS + 3):
+        world.open(LONG, 1, "5.1", by="other_trader")
+    newest = world.market._position_count
+    price = lowest_healthy_price(world, [n for n in world.open_ids() if n != weakest])
+    world.wait(1)
+    assert world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"]) == 0
+    assert world.market.has_backlog()
+    ring = world.market._ring_of(world.position(newest))
+    world.market.add_margin(newest, 1, sender=ROLE["other_trader"])
+    assert world.market._ring_of(world.position(newest)) == ring
+    assert world.market.continue_backlog(MAX_VISITS, sender=ROLE["keeper"]) == 1
+    assert fields(world)["position_id"] == weakest
+
+
+def test_second_price_in_one_block_judges_everyone_again() -> None:
+    """What was seen healthy at the first price is seen again at the second, though no time passed
+    and no funding accrued."""
+    world = crowded_ring(3)
+    price = lowest_healthy_price(world, world.open_ids())
+    world.wait(10)
+    publish, now = world.feed.publish, world.chain.timestamp
+    assert publish(price, now - 1, sender=ROLE["publisher"]) == 0
+    assert publish(price - wad("0.001"), now, sender=ROLE["publisher"]) == 3
+
+
+@pytest.mark.parametrize(("above", "visits_made"), [(-1, 0), (0, 0), (1, 2)])
+def test_ring_is_due_when_its_highest_key_is_above_the_threshold(
+    above: int, visits_made: int
+) -> None:
+    """Equality is not due: a key at the threshold is healthy. If due, it is looked at to judge the
+    position, and again to see that the ring has been gone round."""
+    world = plain()
+    position_id = world.open(LONG, 1, "5.1")
+    market = world.market
+    bucket = market._ring_of(world.position(position_id)) & (2**24 - 1)
+    highest = trigger_key._highest_key(bucket)
+    marks = market.marks()
+    fraction = PARAMS.tiers[0].maintenance_fraction
+    without_funding = trigger_key._threshold(LONG, marks.price, fraction, 0)
+    marks.funding[LONG] = without_funding - highest + above
+    marks.epoch += 1
+    assert world.chain.probe(lambda: market._sweep(marks, MAX_VISITS)).visits == visits_made
 
 
 def test_worst_goes_first() -> None:

@@ -59,11 +59,12 @@ def test_trade_towards_balance_pays_the_makers_fee() -> None:
     assert fee == -(-10 * fill_price * PARAMS.maker_fee // 10**30)
 
 
-def test_trade_past_balance_by_as_much_pays_the_takers_fee() -> None:
-    """From a skew of +10 to one of -10 is no nearer to zero."""
+@SIDES
+def test_trade_past_balance_by_as_much_pays_the_takers_fee(side: int) -> None:
+    """From a skew of 10 to one of 10 the other way is no nearer to zero."""
     world = World()
-    world.open(LONG, 10, 200, by="other_trader")
-    world.open(SHORT, 20, 400)
+    world.open(1 - side, 10, 200, by="other_trader")
+    world.open(side, 20, 400)
     *_, fill_price, fee = world.event("PositionIncreased")
     assert fee == -(-20 * fill_price * PARAMS.taker_fee // 10**30)
 
@@ -185,7 +186,7 @@ def test_close_waives_the_part_of_the_fee_that_the_balance_cannot_pay() -> None:
     world = World(
         maker_fee=one_percent,
         taker_fee=one_percent,
-        liquidation_penalty=wad("0.005"),
+        liquidation_penalty=wad("0.0025"),
         tiers=tiers((1_000, "0.006", "0.005")),
     )
     position_id = world.open(LONG, 10, "16.1")
@@ -206,7 +207,8 @@ def test_healthy_position_can_always_pay_for_the_skew_impact_of_its_exit() -> No
         | {
             "max_open_interest": limit,
             "max_skew": limit,
-            "skew_scale": limit * 10**36 // (wad("0.01") * wad("0.9")) + 1,
+            "skew_scale": limit * 10**36 // (wad("0.005") * wad("0.9")) + 1,
+            "liquidation_penalty": wad("0.005"),
             "tiers": tiers((1_000, "0.011", "0.01")),
         }
     )
