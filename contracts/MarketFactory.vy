@@ -116,6 +116,7 @@ def _check_params(params: IPerpMarket.MarketParams):
     errors._require(
         params.min_size > 0
         and params.min_size <= params.tiers[0].max_size
+        and params.max_open_interest > 0
         and params.max_open_interest <= constants.MAX_SIZE
         and params.skew_scale <= constants.MAX_SIZE
         and params.max_skew <= params.max_open_interest,
@@ -127,6 +128,7 @@ def _check_params(params: IPerpMarket.MarketParams):
         and params.maker_fee <= params.taker_fee
         and params.taker_fee <= MAX_FEE
         and params.liquidation_penalty > 0
+        and params.liquidation_penalty <= constants.WAD
         and params.keeper_share <= constants.WAD
         and params.reserve_fraction > 0
         and params.reserve_fraction <= constants.WAD,
@@ -135,7 +137,8 @@ def _check_params(params: IPerpMarket.MarketParams):
     errors._require(params.max_price_age > 0 and params.max_price_age <= MAX_AGE, errors.BAD_AGE)
     last_size: uint256 = 0
     last_initial: uint256 = 0
-    last_maintenance: uint256 = params.liquidation_penalty
+    # Twice the penalty: equity still covers it when the price has moved half the way to ruin.
+    last_maintenance: uint256 = 2 * params.liquidation_penalty
     for tier: IPerpMarket.Tier in params.tiers:
         # Unused tiers repeat the last used one.
         errors._require(

@@ -118,8 +118,8 @@ def liquidated_completely(seen: Observation) -> str | None:
     if market._backlog:
         return None
     marks = market._load_marks()
-    # Without rounding, and with the two units that rounding can make out: no position for which
-    # this is not negative is liquidatable. The integer rule decides about the others.
+    # Without rounding, and with more units than rounding can make out: no position for which this
+    # is not negative is liquidatable. The integer rule decides about the others.
     one, scale = constants.FUNDING_PRECISION * constants.WAD, market.VALUE_SCALE * constants.WAD
     thresholds = [
         [

@@ -70,6 +70,7 @@ class MarketFactory(Ownable2Step):
         errors._require(
             params.min_size > 0
             and params.min_size <= params.tiers[0].max_size
+            and params.max_open_interest > 0
             and params.max_open_interest <= constants.MAX_SIZE
             and params.skew_scale <= constants.MAX_SIZE
             and params.max_skew <= params.max_open_interest,
@@ -81,6 +82,7 @@ class MarketFactory(Ownable2Step):
             and params.maker_fee <= params.taker_fee
             and params.taker_fee <= MAX_FEE
             and params.liquidation_penalty > 0
+            and params.liquidation_penalty <= constants.WAD
             and params.keeper_share <= constants.WAD
             and params.reserve_fraction > 0
             and params.reserve_fraction <= constants.WAD,
@@ -89,7 +91,8 @@ class MarketFactory(Ownable2Step):
         errors._require(0 < params.max_price_age <= MAX_AGE, errors.BAD_AGE)
         last_size = 0
         last_initial = 0
-        last_maintenance = params.liquidation_penalty
+        # Twice the penalty: equity still covers it when the price has moved half the way to ruin.
+        last_maintenance = 2 * params.liquidation_penalty
         for tier in params.tiers:
             # Unused tiers repeat the last used one.
             errors._require(
