@@ -1,4 +1,4 @@
-"""`python -m perp_fuzz`: fuzz, gas, bench and planted."""
+"""`python -m perp_fuzz`: fuzz, planted, isolation, gas and bench."""
 
 from perp_fuzz.commands import main as main
 

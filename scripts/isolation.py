@@ -1,4 +1,4 @@
-"""`ape run isolation`: isolation of every action against its snapshot, the same command as `make isolation`."""
+"""`ape run isolation`: nobody notices the ruin of another, the same command as `make isolation`."""
 
 from perp_fuzz.__main__ import main
 
