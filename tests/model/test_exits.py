@@ -3,6 +3,8 @@
 In each state of the market: the exit, and what waits for it.
 """
 
+from fractions import Fraction
+
 import pytest
 from market_world import FRICTIONLESS, PARAMS, ROLE, World, reason_of, tiers, wad
 from refusals import FAST_FUNDING, with_backlog, with_liquidatable
@@ -101,15 +103,17 @@ def test_claim_is_paid_by_withdraw_credit_as_cash_comes_in() -> None:
 
 
 def test_claims_come_before_withdrawals_of_providers() -> None:
+    """The shares are worth something, since a trader is losing, but the cash is claimed."""
     world, position_id = drained()
+    other = world.open(SHORT, 10, 500, by="third_trader")
     world.publish(110)
     world.close(position_id)
-    loser = world.market._position_count - 1
-    world.publish(118)
-    world.close(loser, by="other_trader")
-    assert world.pool.cash > 0
+    world.publish(130)
+    world.close(other, by="third_trader")
     claims = world.market.solvency().claims
-    assert world.pool.maxWithdraw(ROLE["lp"]) == max(world.pool.cash - claims, 0)
+    assert 0 < world.pool.cash < claims
+    assert world.pool.totalAssets() > 0
+    assert world.pool.maxWithdraw(ROLE["lp"]) == world.pool.maxRedeem(ROLE["lp"]) == 0
 
 
 def test_reduce_with_an_empty_pool_keeps_margin_and_books_a_claim() -> None:
@@ -167,6 +171,21 @@ def test_paying_a_claim_accrues_before_cash_changes_the_rate() -> None:
     assert expected != world.market._load_marks().funding
     assert world.market.withdraw_credit(sender=ROLE["trader"]) == world.tokens(5_000)
     assert world.market._load_marks().funding == expected
+
+
+def test_rounding_of_the_fill_does_not_keep_a_healthy_position() -> None:
+    """At a price of one wei the fill rounds to nothing and the loss is more than the margin, by
+    less than the size is worth: the position, healthy by the rule, closes and pays all it has."""
+    world = World(18, **FRICTIONLESS)
+    margin = world.amount(10**21 - 9)
+    position_id = world.open_at_mark(LONG, 10, margin)
+    world.open(SHORT, 20, 200, by="third_trader")
+    world.publish(Fraction(1, 10**18))
+    assert world.market.health(position_id) == (1, 1)
+    assert world.close(position_id) == 0
+    *_, fill_price, value, _, _, payout = world.event("PositionClosed")
+    assert (fill_price, value, payout) == (0, -(10**21 - 9), 0)
+    world.assert_books_balance()
 
 
 def test_cap_reached_does_not_keep_a_position() -> None:

@@ -142,6 +142,24 @@ def test_penalty_is_no_more_than_the_equity() -> None:
     assert seen["penalty"] == world.tokens(55) + seen["value"] < world.tokens("9.5")
 
 
+def test_liquidatable_position_in_profit_is_closed_in_full_and_its_profit_paid() -> None:
+    """A short takes its margin out at 30 and is caught at 99.7 by the requirement, still above its
+    entry: a part could be closed, but its profit would first have to be paid by the pool."""
+    world = plain()
+    position_id = world.open_at_mark(SHORT, 10, 500)
+    world.publish(30)
+    world.remove_margin(position_id, 485)
+    cash = world.pool.cash
+    world.publish("99.7")
+    seen = fields(world)
+    assert (seen["position_id"], seen["size"]) == (position_id, wad(10))
+    assert seen["value"] == cash - world.pool.cash == world.tokens(3)
+    assert seen["penalty"] == world.tokens("9.97")
+    assert seen["returned"] == world.tokens("8.03")
+    assert not world.is_open(position_id)
+    world.assert_books_balance()
+
+
 def test_shortfall_without_insurance_is_bad_debt() -> None:
     world = plain()
     cash = world.pool.cash
