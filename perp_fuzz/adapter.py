@@ -200,7 +200,7 @@ class PerpTwin:
             elif name == "PricePublished":
                 price = event.fields[0]
                 if self._last_price and step.aim == "valid":
-                    gap = abs(price - self._last_price) * 10**6 // self._last_price
+                    gap = abs(price - self._last_price) * 10**6 // max(price, self._last_price)
                     _raise(statistics, "largest gap in ppm", gap)
                 self._last_price = price
         if liquidated:
