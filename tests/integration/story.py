@@ -97,8 +97,10 @@ class Story:
             self.does(role, "token.approve", spender, ANY)
 
     def publish(self, price: int) -> Any:
-        """The price of the latest block's time, which is in the past of the next one."""
-        self.price_time = max(self.chain.blocks.head.timestamp, self.price_time + 1)
+        """A price of a second ago. Blocks may share a second, so the next one is moved ahead."""
+        at = max(self.chain.pending_timestamp, self.price_time + 2)
+        self.chain.pending_timestamp = at
+        self.price_time = at - 1
         return self.does("publisher", "feed.publish", price, self.price_time)
 
     def does(self, role: str, function: str, *args: int | str) -> Any:
@@ -114,12 +116,12 @@ class Story:
         return receipt
 
     def refuses(self, reason: str, role: str, function: str, *args: int | str) -> None:
-        """Chain and model revert for this reason."""
+        """Chain and model revert for this reason. Simulated: tracing a revert takes seconds."""
         target, name = function.split(".")
         account = self.people[role]
         sent = [self._resolve(arg) for arg in args]
         with ape.reverts(reason):
-            getattr(self.contracts[target], name)(*sent, sender=account)
+            getattr(self.contracts[target], name).call(*sent, sender=account, skip_trace=True)
         self.model_chain.timestamp = self.chain.pending_timestamp
         try:
             getattr(self.models[target], name)(*map(_plain, sent), sender=_address(account))
