@@ -6,7 +6,7 @@ most succeed; invalid ones break one thing; aimed ones sit on a guard or one uni
 
 import random
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -47,6 +47,9 @@ Drawn = tuple[str, str, tuple[int | str, ...]]  # action, actor, arguments
 INVALID_SHARE = 0.10
 EDGE_SHARE = 0.12
 CROWD = 160  # open positions above which closing is preferred
+HERD_SHARE = 0.0004  # of steps that begin a herd
+DROUGHT_SHARE = 0.001  # of steps that begin a drought
+HERD = 40  # positions that one price makes due at once: more than a call may visit
 ANY = MAX_UINT256
 OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
 
@@ -55,12 +58,12 @@ OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
 # Without an open position the actions on one become opens.
 OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
 WEIGHTS = (
-    dict.fromkeys(ACTIONS, 3.4)
-    | dict.fromkeys(OF_POSITION, 3.8)
+    dict.fromkeys(ACTIONS, 3.6)
+    | dict.fromkeys(OF_POSITION, 4.0)
     | {
-        "open": 8.0,
+        "open": 5.6,
         "publish": 6.5,
-        "close": 6.2,
+        "close": 6.4,
         "set_fee": 1.9,
         "set_hook": 2.1,
     }
@@ -81,6 +84,7 @@ class Generator:
         self.unit = 10**twin.system.token.decimals
         self.deposits: int = twin.config.get("deposit", 400_000)
         self.on_edge = 0  # a position that the last price left one unit from its liquidation
+        self.episode: Iterator[tuple[Drawn, str]] = iter(())
         self.at = twin.now
         self.marks: Marks = twin.market._load_marks()
         self.setup = iter((("publish", None), *(("deposit", lp) for lp in LPS)))
@@ -97,6 +101,14 @@ class Generator:
             return self._step((action, lp, (amount, lp)), "valid")
         self.system.chain.timestamp = self.at
         self.marks = self.market._accrued()
+        begins = rng.random()
+        if begins < HERD_SHARE:
+            self.episode = self._herd(rng)
+        elif begins < HERD_SHARE + DROUGHT_SHARE:
+            self.episode = self._drought(rng)
+        scripted = next(self.episode, None)
+        if scripted is not None:
+            return self._step(*scripted)
         name = self._choose(rng)
         chance = rng.random()
         if self.on_edge and not self.system.token.fee_bps and rng.random() < 0.5:
@@ -149,18 +161,17 @@ class Generator:
         factor = rng.choice((1_000_001, 1_020_000, 1_100_000, 1_500_000, 3_000_000, 8_000_000))
         margin = needed * factor // 1_000_000 + 2
         if rng.random() < 0.3:
-            beside = self._margin_beside(rng, side, size, fill)
-            margin = beside if needed < beside < 20 * needed else margin
+            others = (self._pick(rng)[0] for _ in range(4))
+            tried = (self._margin_beside(rng, side, size, fill, other) for other in others)
+            margin = next((beside for beside in tried if needed < beside < 20 * needed), margin)
         return side, size, fee + margin, self._acceptable(side, fill, rng)
 
-    def _margin_beside(self, rng: random.Random, side: int, size: int, fill: int) -> int:
+    def _margin_beside(
+        self, rng: random.Random, side: int, size: int, fill: int, other_id: int
+    ) -> int:
         """Margin that gives about the trigger key of an open position: one ring for both."""
-        tier = self.tier(size)
-        for _ in range(4):
-            _, other, _ = self._pick(rng)
-            if other.side == side and other.tier == tier:
-                break
-        else:
+        other = self.market._positions[other_id]
+        if other is None or other.side != side or other.tier != self.tier(size):
             return 0
         scale = self.market.VALUE_SCALE
         key = trigger_key._trigger_key(
@@ -169,6 +180,72 @@ class Generator:
         entry = fill * FUNDING_PRECISION
         distance = (entry if side == LONG else -entry) - self.marks.funding[side] - key
         return distance * size // scale + rng.randrange(-2, 4)
+
+    def _herd(self, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
+        """Positions of one ring, nearer to liquidation than others, then the price they share."""
+        live = self.twin.live
+        count = len(live)
+        side = rng.randrange(2)
+        size = self.params.min_size * rng.randrange(1, 5)
+        worst = ANY if side == LONG else 0
+        leader = 0
+        for _ in range(HERD):
+            fill, fee = self.market._quote(side, size, self.marks)
+            margin = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill) + 4
+            if leader:
+                beside = self._margin_beside(rng, side, size, fill, leader)
+                margin = max(beside, margin)
+            yield ("open", rng.choice(TRADERS), (side, size, fee + margin, worst)), "valid"
+            if not leader:
+                if len(live) == count:
+                    return  # refused: no room, no backlog wanted, or a token that misbehaves
+                leader = live[-1]
+            elif self.market._positions[leader] is None:
+                return
+        position = self.market._stored(leader)
+        edge = self._edge_price(position, self._is_liquidatable, self.market._marks.price >> 5)
+        if edge is not None:
+            further = rng.choice((0, edge[0] >> 13))
+            price = edge[0] - further if side == LONG else edge[1] + further
+            yield ("publish", self._publisher(), (price, self.at)), "edge"
+
+    def _drought(self, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
+        """Providers take what they can, then the smaller side wins more than the pool has left.
+
+        The larger side owes the pool more than that, so it recovers; else it would stay bankrupt.
+        """
+        market, pool, live = self.market, self.system.pool, self.twin.live
+        if len(live) < 30 or self.system.token.fee_bps:
+            return
+        before = pool.cash
+        for lp in (*LPS, ATTACKER):  # the attacker was sent shares
+            shares = pool.maxRedeem(ADDRESSES[lp])
+            if shares:
+                yield ("redeem", lp, (shares - shares // 100, lp, lp)), "edge"
+        taken = before - pool.cash
+        side = LONG if market._skew() < 0 else SHORT
+        price = self.system.feed._price
+        move = price * rng.randrange(30, 120) // 1000
+        price += move if side == LONG else -move
+        self.at = max(self.at, self.system.feed._price_time + 1)
+        if not 0 < price <= MAX_PRICE:
+            return
+        yield ("publish", self._publisher(), (price, self.at)), "edge"
+        winners = []
+        for position_id in live:
+            position = market._stored(position_id)
+            if position.side == side:
+                winners.append((self._value(position), position_id, position.owner))
+        worst = 0 if side == LONG else ANY
+        for _, position_id, owner in sorted(winners, reverse=True)[:12]:
+            yield ("close", ROLE_OF[owner], (position_id, worst)), "valid"
+            if market.claim_of[owner] > 0:
+                # Paid in part, if at all; in full once providers are back.
+                yield ("withdraw_credit", ROLE_OF[owner], ()), "valid"
+                break
+        amount = min(taken, pool.maxDeposit(ADDRESSES[LPS[0]]))
+        if amount:
+            yield ("deposit", LPS[0], (amount, LPS[0])), "valid"
 
     def increase(self, rng: random.Random) -> Drawn:
         position_id, position, owner = self._pick(rng)
@@ -387,9 +464,10 @@ class Generator:
             size = other + params.max_skew - own + off
         elif kind == 5:
             size = self._backed_size() - own - other + off
-        elif kind == 7 and other > own:
+        elif kind == 7:
             # As far past balance as it was before: the average skew is zero.
-            size = 2 * (other - own) + off
+            side = SHORT if self.market._skew() > 0 else LONG
+            size = 2 * abs(self.market._skew()) + off
         if not 0 < size <= MAX_SIZE:
             return None
         if size > params.tiers[-1].max_size + 1:
@@ -401,7 +479,7 @@ class Generator:
         needed = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill)
         margin = fee + needed + (off if kind == 0 else 1)
         acceptable = fill + (rng.choice((-1, 0, 1)) if rng.random() < 0.3 else 0)
-        return "open", rng.choice(TRADERS), (side, size, max(margin, 1), acceptable)
+        return "open", rng.choice(TRADERS), (side, size, max(margin, 1), max(acceptable, 0))
 
     def edge_increase(self, rng: random.Random, off: int) -> Drawn | None:
         """Size up to the end of a tier or the cap, least margin."""
@@ -448,7 +526,7 @@ class Generator:
             self._age(off)
             off = 0
         fill, _ = self.market._quote(SHORT - position.side, position.size, self.marks)
-        return "close", owner, (position_id, fill + off)
+        return "close", owner, (position_id, max(fill + off, 0))
 
     def edge_add_margin(self, rng: random.Random, off: int) -> Drawn | None:
         """All of the allowance, or the largest margin there can be."""
@@ -468,34 +546,45 @@ class Generator:
         feed = self.system.feed
         kind = rng.randrange(8)
         if kind == 0:
-            price = rng.choice((1, MAX_PRICE, MAX_PRICE + 1)) if rng.random() < 0.1 else feed._price
+            price = feed._price
+            if rng.random() < 0.1:
+                # Prices at the end of their range leave the pool bankrupt, for good: rarely.
+                is_rare = rng.random() < (0.05 if self.twin.live else 0.5)
+                price = rng.choice((1, MAX_PRICE)) if is_rare else MAX_PRICE + 1
             price_time = rng.choice(
                 (feed._price_time + max(off, 0), self.at + max(off, 0), self.at - MAX_DELAY + off)
             )
             return "publish", self._publisher(), (max(price, 1), price_time)
         if not self.twin.live:
             return None
-        self.at = max(self.at, feed._price_time + 1)
-        self.system.chain.timestamp = self.at
-        marks = self.market._accrued()
         last = feed._price
         tests = (self._is_liquidatable, self._is_liquidatable, self._is_whole, self._is_bankrupt)
         test = rng.choice(tests)
         for _ in range(8):
             position_id, position = self._pick_with_neighbour(rng)
             reach = last * rng.choice((3, 10, 10, 30, 30, 200)) // 1000
-            away = last - reach if position.side == LONG else last + reach
-
-            def crossed(price: int, p: Position = position) -> bool:
-                marks.price = price
-                return test(p, marks)
-
-            edge = find_edge(crossed, *sorted((last, away)))
+            edge = self._edge_price(position, test, reach)
             if edge is not None:
                 price = edge[rng.randrange(2)] + (off if rng.random() < 0.3 else 0)
-                self.on_edge = 0 if test(position, replace(marks, price=price)) else position_id
+                is_over = test(position, replace(self.marks, price=price))
+                self.on_edge = 0 if is_over else position_id
                 return "publish", self._publisher(), (price, self.at)
         return None
+
+    def _edge_price(
+        self, position: Position, test: Callable[[Position, Marks], bool], reach: int
+    ) -> tuple[int, int] | None:
+        """Neighbouring prices, no further than `reach` from the last, on which the test differs."""
+        feed = self.system.feed
+        self.at = max(self.at, feed._price_time + 1)
+        self.system.chain.timestamp = self.at
+        self.marks = marks = self.market._accrued()
+        away = feed._price - reach if position.side == LONG else feed._price + reach
+
+        def crossed(price: int) -> bool:
+            return test(position, replace(marks, price=price))
+
+        return find_edge(crossed, *sorted((feed._price, away)))
 
     def edge_liquidate(self, rng: random.Random, off: int) -> Drawn | None:
         """At the very second at which funding makes a position liquidatable."""
