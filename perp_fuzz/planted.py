@@ -159,30 +159,26 @@ def _edge(id: str, category: str, sentence: str, file: str, old: str, new: str) 
     return _bug(id, category, sentence, file, old, new, is_edge=True)
 
 
-# Stores a changed position and its side's totals, and leaves it in the ring of its old key.
-_STORE_UNFILED = Edit(
-    MARKET,
-    "@internal\ndef _erase(position_id: uint256):",
-    """@internal
-def _store_unfiled(
-    position_id: uint256, before: IPerpMarket.Position, position: IPerpMarket.Position
-):
-    totals: uint256 = self._totals[position.side] - (before.size | (before.margin << 128))
-    self._totals[position.side] = totals + (position.size | (position.margin << 128))
-    self._entry_costs[position.side] -= before.size * before.entry_price
-    self._entry_costs[position.side] += position.size * position.entry_price
-    self._entry_fundings[position.side] -= convert(before.size, int256) * before.entry_funding
-    self._entry_fundings[position.side] += convert(position.size, int256) * position.entry_funding
-    identity: uint256 = self._positions[position_id][0] & ~(convert(7, uint256) << 161)
-    self._positions[position_id][0] = identity | (position.tier << 161)
-    self._store_sizes(position_id, position.size, position.margin, 0)
-    self._positions[position_id][2] = position.entry_price | (
-        convert(position.entry_funding + FUNDING_OFFSET, uint256) << 128
-    )
+# Files a position under the key of another: of what it was before.
+_ATTACH_AS = (
+    Edit(
+        MARKET,
+        "def _attach(position_id: uint256, position: IPerpMarket.Position):\n",
+        """def _attach(position_id: uint256, position: IPerpMarket.Position):
+    self._attach_as(position_id, position, position)
 
 
 @internal
-def _erase(position_id: uint256):""",
+def _attach_as(
+    position_id: uint256, position: IPerpMarket.Position, before: IPerpMarket.Position
+):
+""",
+    ),
+    Edit(
+        MARKET,
+        "    ring: uint256 = self._ring_of(position)\n    head_id",
+        "    ring: uint256 = self._ring_of(before)\n    head_id",
+    ),
 )
 
 
@@ -191,7 +187,7 @@ def _unfiled(id: str, action: str, *edits: tuple[str, str]) -> Bug:
         id,
         "key not re-filed",
         f"{action} leaves the position in the ring of its old key",
-        (*(Edit(MARKET, old, new) for old, new in edits), _STORE_UNFILED),
+        (*(Edit(MARKET, old, new) for old, new in edits), *_ATTACH_AS),
     )
 
 
@@ -211,7 +207,7 @@ ROUNDING = (
         "rounding",
         "the signed division truncates towards zero, as Vyper's own does",
         FIXED_POINT,
-        "        quotient -= 1\n",
+        "        quotient = unsafe_sub(quotient, 1)\n",
         "        pass\n",
     ),
     _bug(
@@ -661,8 +657,9 @@ REFILING = (
     self._attach(position_id, position)
 """,
             """    before: IPerpMarket.Position = position
+    self._detach(position_id, position)
     position.margin = self._change_margin(position.margin, amount, 0)
-    self._store_unfiled(position_id, before, position)
+    self._attach_as(position_id, position, before)
 """,
         ),
     ),
@@ -676,9 +673,10 @@ REFILING = (
     self._attach(position_id, position)
 """,
             """    before: IPerpMarket.Position = position
+    self._detach(position_id, position)
     position.margin = self._change_margin(position.margin, 0, amount)
     self._require_initial_margin(position, marks)
-    self._store_unfiled(position_id, before, position)
+    self._attach_as(position_id, position, before)
 """,
         ),
     ),
@@ -686,18 +684,12 @@ REFILING = (
         "increase-not-refiled",
         "increasing",
         (
-            """    if position.size > 0:
-        self._detach(position_id, position)
-    position.margin""",
-            "    position.margin",
-        ),
-        (
             """    self._attach(position_id, position)
     self._add_to_ledgers(0, fee)
     log IPerpMarket.PositionIncreased(
 """,
             """    if before.size > 0:
-        self._store_unfiled(position_id, before, position)
+        self._attach_as(position_id, position, before)
     else:
         self._attach(position_id, position)
     self._add_to_ledgers(0, fee)
@@ -713,6 +705,7 @@ REFILING = (
     balance: uint256 = 0
 """,
             """    before: IPerpMarket.Position = position
+    self._detach(position_id, position)
     balance: uint256 = 0
 """,
         ),
@@ -721,7 +714,7 @@ REFILING = (
     self._add_to_ledgers(0, fee)
     log IPerpMarket.PositionReduced(
 """,
-            """    self._store_unfiled(position_id, before, position)
+            """    self._attach_as(position_id, position, before)
     self._add_to_ledgers(0, fee)
     log IPerpMarket.PositionReduced(
 """,
@@ -731,13 +724,8 @@ REFILING = (
         "partial-liquidation-not-refiled",
         "a partial liquidation",
         (
-            "    self._detach(position_id, position)\n    claim: uint256 = 0\n    returned",
-            "    if rest.size == 0:\n        self._detach(position_id, position)\n"
-            "    claim: uint256 = 0\n    returned",
-        ),
-        (
             "        self._attach(position_id, rest)\n",
-            "        self._store_unfiled(position_id, position, rest)\n",
+            "        self._attach_as(position_id, rest, position)\n",
         ),
     ),
 )
@@ -915,8 +903,8 @@ LEDGERS = (
         "reserve",
         "the size of a position that leaves stays in the open interest and its reserve",
         MARKET,
-        "self._totals[position.side] -= position.size | (position.margin << 128)",
-        "self._totals[position.side] -= position.margin << 128",
+        "    self._sizes -= position.size << (104 * position.side)\n",
+        "",
     ),
     _bug(
         "claims-not-released",
@@ -1197,7 +1185,7 @@ COMMON = (
     self._attach(position_id, position)
 """,
                 """    position.margin = self._change_margin(position.margin, amount, 0)
-    self._totals[position.side] += amount << 128
+    self._book += amount << 128
     self._store_sizes(position_id, position.size, position.margin, 0)
 """,
             ),
@@ -1208,7 +1196,7 @@ COMMON = (
         self._attach(position_id, position)
 """,
                 """        position.margin = self._change_margin(position.margin, amount, 0)
-        self._total_margins[position.side] += amount
+        self._total_margin += amount
         self._store_sizes(position_id, position.size, position.margin, 0)
 """,
             ),
