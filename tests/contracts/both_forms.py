@@ -185,6 +185,21 @@ class BothForms:
         assert not got.ok
         assert got.output == abi.error_string(reason), abi.revert_reason(got.output)
 
+    def same_view(self, function: str, *args: int) -> bool:
+        """Whether a view of numbers gives the same numbers, or the same refusal, in both forms."""
+        target, name = function.split(".")
+        model = self._target(target)
+        self._set_time()
+        got = self.engine.view(model.address, self.calldata(target, name, args))
+        assert not got.halted, got.halted
+        try:
+            value = getattr(model, name)(*args)
+        except Revert as revert:
+            expected = abi.error_string(revert.reason) if revert.reason else b""
+            return not got.ok and got.output == expected
+        values = value if isinstance(value, tuple) else (value,)
+        return got.ok and got.output == abi.words(*values)
+
     def balance(self, role: str) -> int:
         """Tokens of a role or contract."""
         return self.view("token.balanceOf", role)

@@ -77,3 +77,28 @@ def test_overflow_sized_numbers_are_refused_with_a_reason_or_taken(
             market.now += 1
             succeeds, reason = market.call(role, function, *changed)
             assert succeeds or reason, f"{function}{tuple(changed)} reverts without a reason"
+
+
+VIEWS = {
+    "market.quote": [(0, WAD), (1, WAD)],
+    "market.health": [(1,)],
+    "market.position": [(1,)],
+    "pool.convertToShares": [(1,)],
+    "pool.convertToAssets": [(1,)],
+    "pool.previewDeposit": [(1,)],
+    "pool.previewMint": [(1,)],
+    "pool.previewWithdraw": [(1,)],
+    "pool.previewRedeem": [(1,)],
+}
+
+
+@pytest.mark.parametrize("number", HUGE)
+def test_views_take_or_refuse_overflow_sized_numbers_in_both_forms_alike(number: int) -> None:
+    with BothForms() as market:
+        market.start()
+        market.open()
+        for function, examples in VIEWS.items():
+            for args in examples:
+                for spot in range(len(args)):
+                    changed = [number if i == spot else value for i, value in enumerate(args)]
+                    assert market.same_view(function, *changed), (function, changed)
