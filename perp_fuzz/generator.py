@@ -48,7 +48,7 @@ INVALID_SHARE = 0.10
 EDGE_SHARE = 0.12
 CROWD = 160  # open positions above which closing is preferred
 HERD_SHARE = 0.0004  # of steps that begin a herd
-DROUGHT_SHARE = 0.001  # of steps that begin a drought
+DROUGHT_SHARE = 0.0015  # of steps that begin a drought
 HERD = 40  # positions that one price makes due at once: more than a call may visit
 ANY = MAX_UINT256
 OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
@@ -132,7 +132,7 @@ class Generator:
             return "set_fee"
         if self.twin.hook != NO_HOOK and rng.random() < 0.6:
             return "set_hook"
-        if market._backlog and rng.random() < 0.5:
+        if market._backlog and not token.fee_bps and rng.random() < 0.5:
             return rng.choice(("continue_backlog", "liquidate", "liquidate"))
         name = _NAMES[bisect(_CUMULATIVE, rng.random() * _CUMULATIVE[-1])]
         live = len(self.twin.live)
@@ -221,7 +221,7 @@ class Generator:
         for lp in (*LPS, ATTACKER):  # the attacker was sent shares
             shares = pool.maxRedeem(ADDRESSES[lp])
             if shares:
-                yield ("redeem", lp, (shares - shares // 100, lp, lp)), "edge"
+                yield ("redeem", lp, (shares - shares // 1000, lp, lp)), "edge"
         taken = before - pool.cash
         side = LONG if market._skew() < 0 else SHORT
         price = self.system.feed._price
@@ -231,21 +231,33 @@ class Generator:
         if not 0 < price <= MAX_PRICE:
             return
         yield ("publish", self._publisher(), (price, self.at)), "edge"
-        winners = []
-        for position_id in live:
-            position = market._stored(position_id)
-            if position.side == side:
-                winners.append((self._value(position), position_id, position.owner))
-        worst = 0 if side == LONG else ANY
-        for _, position_id, owner in sorted(winners, reverse=True)[:12]:
-            yield ("close", ROLE_OF[owner], (position_id, worst)), "valid"
+        for position_id in self._by_value(side)[:12]:
+            owner = market._stored(position_id).owner
+            yield self._exit_of(position_id), "valid"
             if market.claim_of[owner] > 0:
-                # Paid in part, if at all; in full once providers are back.
+                # Paid in part, if at all; in full once losers or providers have paid in.
                 yield ("withdraw_credit", ROLE_OF[owner], ()), "valid"
                 break
+        for position_id in self._by_value(SHORT - side)[:-9:-1]:
+            if pool.cash > 2 * market._claims:
+                break
+            yield self._exit_of(position_id), "valid"
         amount = min(taken, pool.maxDeposit(ADDRESSES[LPS[0]]))
         if amount:
             yield ("deposit", LPS[0], (amount, LPS[0])), "valid"
+
+    def _by_value(self, side: int) -> list[int]:
+        """The positions of a side, the greatest profit first."""
+        positions = [(i, self.market._stored(i)) for i in self.twin.live]
+        values = [(self._value(position), i) for i, position in positions if position.side == side]
+        return [position_id for _, position_id in sorted(values, reverse=True)]
+
+    def _exit_of(self, position_id: int) -> Drawn:
+        """Closing at any price, or liquidating what its owner may no longer close."""
+        position = self.market._stored(position_id)
+        if self.market._is_liquidatable(position, self.marks):
+            return "liquidate", KEEPERS[0], (position_id,)
+        return "close", ROLE_OF[position.owner], (position_id, 0 if position.side == LONG else ANY)
 
     def increase(self, rng: random.Random) -> Drawn:
         position_id, position, owner = self._pick(rng)
@@ -549,7 +561,7 @@ class Generator:
             price = feed._price
             if rng.random() < 0.1:
                 # Prices at the end of their range leave the pool bankrupt, for good: rarely.
-                is_rare = rng.random() < (0.05 if self.twin.live else 0.5)
+                is_rare = rng.random() < (0.01 if self.twin.live else 0.5)
                 price = rng.choice((1, MAX_PRICE)) if is_rare else MAX_PRICE + 1
             price_time = rng.choice(
                 (feed._price_time + max(off, 0), self.at + max(off, 0), self.at - MAX_DELAY + off)
