@@ -17,7 +17,7 @@ from perp_fuzz.planted_command import planted_command
 
 DECIMALS = ("6", "8", "18")
 # A pool that cannot pay everybody: little cash, and less of it reserved.
-THIN = {"deposit": 60_000, "params": {"reserve_fraction": 2 * 10**16}}
+THIN = {"deposit": 120_000, "params": {"reserve_fraction": 10**16}}
 PROFILES: tuple[Config, ...] = ({"token": "standard"}, THIN, {"token": "no return"})
 
 
