@@ -22,12 +22,17 @@ PROFILES: tuple[Config, ...] = ({"token": "standard"}, THIN, {"token": "no retur
 
 
 def configs(decimals: Sequence[int], price: int | None = None) -> list[Config]:
-    """The deployments that the chains of a campaign take in turn."""
+    """The deployments that the chains of a campaign take in turn: neighbours differ in both."""
     scaled = {} if price is None else scaled_params(price)
+    pairs = [(i, j) for i in range(len(PROFILES)) for j in range(len(decimals))]
+    pairs.sort(key=lambda pair: (pair[1] - pair[0]) % len(decimals))
     return [
-        {**profile, "decimals": places, "params": {**scaled, **profile.get("params", {})}}
-        for profile in PROFILES
-        for places in decimals
+        {
+            **PROFILES[i],
+            "decimals": decimals[j],
+            "params": {**scaled, **PROFILES[i].get("params", {})},
+        }
+        for i, j in pairs
     ]
 
 

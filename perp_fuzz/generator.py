@@ -49,6 +49,7 @@ EDGE_SHARE = 0.12
 CROWD = 160  # open positions above which closing is preferred
 HERD_SHARE = 0.0004  # of steps that begin a herd
 DROUGHT_SHARE = 0.0015  # of steps that begin a drought
+AT_RESERVE = 5  # the kind of an aimed open that uses up the pool's free cash
 HERD = 40  # positions that one price makes due at once: more than a call may visit
 ANY = MAX_UINT256
 OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
@@ -86,7 +87,7 @@ class Generator:
         self.on_edge = 0  # a position that the last price left one unit from its liquidation
         self.episode: Iterator[tuple[Drawn, str]] = iter(())
         self.at = twin.now
-        self.marks: Marks = twin.market._load_marks()
+        self._marks: Marks | None = None  # as of `at`, worked out when first asked for
         self.setup = iter((("publish", None), *(("deposit", lp) for lp in LPS)))
 
     def step(self, rng: random.Random) -> Step:
@@ -100,7 +101,7 @@ class Generator:
             amount = rng.randrange(self.deposits // 2, 2 * self.deposits) * self.unit
             return self._step((action, lp, (amount, lp)), "valid")
         self.system.chain.timestamp = self.at
-        self.marks = self.market._accrued()
+        self._marks = None
         begins = rng.random()
         if begins < HERD_SHARE:
             self.episode = self._herd(rng)
@@ -122,6 +123,13 @@ class Generator:
         if drawn is None:
             drawn, aim = getattr(self, name)(rng), "valid"
         return self._step(drawn, aim)
+
+    @property
+    def marks(self) -> Marks:
+        """Price and funding as they will be at the step."""
+        if self._marks is None:
+            self._marks = self.market._accrued()
+        return self._marks
 
     def _step(self, drawn: Drawn, aim: str) -> Step:
         return Step(drawn[0], drawn[1], drawn[2], self.at, aim)
@@ -223,6 +231,8 @@ class Generator:
             if shares:
                 yield ("redeem", lp, (shares - shares // 1000, lp, lp)), "edge"
         taken = before - pool.cash
+        if (drawn := self.edge_open(rng, rng.randrange(2), AT_RESERVE)) is not None:
+            yield drawn, "edge"
         side = LONG if market._skew() < 0 else SHORT
         price = self.system.feed._price
         move = price * rng.randrange(30, 120) // 1000
@@ -242,6 +252,9 @@ class Generator:
             if pool.cash > 2 * market._claims:
                 break
             yield self._exit_of(position_id), "valid"
+        for off in range(2):
+            drawn = self.edge_open(rng, off, AT_RESERVE)
+            yield drawn or self.open(rng), "edge"
         amount = min(taken, pool.maxDeposit(ADDRESSES[LPS[0]]))
         if amount:
             yield ("deposit", LPS[0], (amount, LPS[0])), "valid"
@@ -459,10 +472,12 @@ class Generator:
         drawn: Drawn | None = aim(rng, rng.choice((-1, 0, 1)))
         return drawn
 
-    def edge_open(self, rng: random.Random, off: int) -> Drawn | None:
+    def edge_open(self, rng: random.Random, off: int, kind: int | None = None) -> Drawn | None:
         """Least margin, last unit of a tier, cap, skew or reserve, exact price, age, balance."""
-        kind = rng.randrange(8)
+        kind = rng.randrange(8) if kind is None else kind
         side = rng.randrange(2)
+        if kind >= AT_RESERVE:
+            side = SHORT if self.market._skew() > 0 else LONG
         size = self._size(rng)
         params = self.params
         own, other = self.market._side_size(side), self.market._side_size(SHORT - side)
@@ -474,11 +489,10 @@ class Generator:
             size = params.max_open_interest - own + off
         elif kind == 4:
             size = other + params.max_skew - own + off
-        elif kind == 5:
+        elif kind == AT_RESERVE:
             size = self._backed_size() - own - other + off
         elif kind == 7:
             # As far past balance as it was before: the average skew is zero.
-            side = SHORT if self.market._skew() > 0 else LONG
             size = 2 * abs(self.market._skew()) + off
         if not 0 < size <= MAX_SIZE:
             return None
@@ -590,7 +604,7 @@ class Generator:
         feed = self.system.feed
         self.at = max(self.at, feed._price_time + 1)
         self.system.chain.timestamp = self.at
-        self.marks = marks = self.market._accrued()
+        self._marks = marks = self.market._accrued()
         away = feed._price - reach if position.side == LONG else feed._price + reach
 
         def crossed(price: int) -> bool:
@@ -752,7 +766,7 @@ class Generator:
         edge = self.market._marks.price_time + self.params.max_price_age + off
         self.at = max(self.at, edge)
         self.system.chain.timestamp = self.at
-        self.marks = self.market._accrued()
+        self._marks = None
 
     def _publisher(self) -> str:
         return ROLE_OF.get(self.system.feed.publisher, PUBLISHERS[0])
