@@ -50,6 +50,13 @@ def word(value: Value) -> bytes:
     return value.ljust(32, b"\0")
 
 
+def _fast_word(value: Value) -> bytes:
+    """The same for what is most often a number that is not negative."""
+    if type(value) is int and value >= 0:
+        return value.to_bytes(32, "big")
+    return word(value)
+
+
 def words(*values: Value) -> bytes:
     return b"".join([word(value) for value in values])
 
@@ -121,7 +128,7 @@ class Event:
     def __call__(self, address: str, *values: Value) -> Log:
         topics = (self.topic, *[word(values[i]) for i in self._indexed])
         if self._static:
-            return address, topics, b"".join([word(values[i]) for i in self._plain])
+            return address, topics, b"".join([_fast_word(values[i]) for i in self._plain])
         return address, topics, arguments(self._types, [values[i] for i in self._plain])
 
     def show(self, log: Log) -> str:

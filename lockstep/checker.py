@@ -58,24 +58,25 @@ class Checker:
         if changed:
             # What holds on a state goes on holding while nothing changes it.
             self._changes += 1
-            for invariant in self._each:
-                self._check(invariant)
+            self._check(self._each)
         for invariant in self._later:
             if not count % invariant.every:
-                self._check(invariant)
+                self._check((invariant,))
                 self._checked[invariant.id] += 1
         if self._whole_every and not count % self._whole_every:
             self.whole()
         return expected
 
-    def _check(self, invariant: Invariant) -> None:
+    def _check(self, invariants: Sequence[Invariant]) -> None:
+        twin = self.twin
         try:
-            broken = invariant.check(self.twin)
+            for invariant in invariants:
+                broken = invariant.check(twin)
+                if broken is not None:
+                    text = f"invariant {invariant.id} ({invariant.sentence}) is broken: {broken}"
+                    raise Mismatch(f"invariant {invariant.id}", text)
         except Exception as error:
             raise _model_error(error) from error
-        if broken is not None:
-            text = f"invariant {invariant.id} ({invariant.sentence}) is broken: {broken}"
-            raise Mismatch(f"invariant {invariant.id}", text)
 
     def whole(self) -> None:
         """Every word of state, and the views."""
@@ -93,8 +94,7 @@ class Checker:
         """Everything there is to check, whatever the schedule."""
         self.whole()
         self._finals += 1
-        for invariant in self.invariants:
-            self._check(invariant)
+        self._check(self.invariants)
 
     def invariants_checked(self) -> dict[str, int]:
         return {

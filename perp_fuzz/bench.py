@@ -6,6 +6,7 @@ The full loop draws the steps, runs both sides, compares everything and checks t
 raw replay sends the calldata it recorded to the engine and looks at nothing; it is the ceiling.
 """
 
+import gc
 import random
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lockstep.adapter import Config
+from lockstep.campaign import WHOLE_EVERY
 from lockstep.checker import Checker
 from lockstep.engines import GENESIS_TIME, open_engine
 from lockstep.engines.revm import RevmEngine
@@ -58,11 +60,12 @@ def measure(
 def _full_loop(steps: int, seed: int, config: Config) -> tuple[float, list[Step], list[Call]]:
     adapter = PerpAdapter()
     engine = open_engine("revm")
-    checker = Checker(adapter, engine, config | {"seed": seed})
+    checker = Checker(adapter, engine, config | {"seed": seed}, WHOLE_EVERY)
     twin = checker.twin
     rng = random.Random(seed)
     generate, run = adapter.generate, checker.step
     recorded: list[Step] = []
+    gc.disable()  # as a campaign does
     started = time.process_time()
     for _ in range(steps):
         step = generate(twin, rng)
@@ -70,6 +73,7 @@ def _full_loop(steps: int, seed: int, config: Config) -> tuple[float, list[Step]
         recorded.append(step)
     checker.finish()
     seconds = time.process_time() - started
+    gc.enable()
     calls = [(step.at, *twin.encode(step)) for step in recorded]
     return seconds, recorded, calls
 
