@@ -17,7 +17,7 @@ from toy_vault import ADAPTER, ROOT, SOURCE, VaultAdapter, VaultTwin, planted
 
 from lockstep import abi
 from lockstep.adapter import Invariant
-from lockstep.campaign import Divergence, Plan, investigate, run_campaign
+from lockstep.campaign import WHOLE_EVERY, Divergence, Plan, investigate, run_campaign
 from lockstep.cli import fuzz_command
 from lockstep.compare import events_difference
 from lockstep.compiler import blueprint_initcode, compile_vyper
@@ -125,7 +125,7 @@ def test_whole_state_catches_what_the_touched_words_miss() -> None:
     found = hunt(Forgetful(planted(old, new).overrides))
     assert found.kind == "storage"
     assert "fees: expected" in found.text
-    assert len(found.steps) == 1_000  # the first comparison of the whole state
+    assert len(found.steps) == WHOLE_EVERY  # the first comparison of the whole state
 
 
 def test_events_in_another_order() -> None:
