@@ -11,6 +11,7 @@ from lockstep.cli import FuzzCommand, Whole, fuzz_command
 from lockstep.progress import StepProgress
 from perp_fuzz.adapter import PerpAdapter, scaled_params
 from perp_fuzz.bench import LEAST_RATIO, measure, show
+from perp_fuzz.deployment import DEFAULT_PARAMS
 from perp_fuzz.gas_command import gas_command
 from perp_fuzz.isolation_command import isolation_command
 from perp_fuzz.planted_command import planted_command
@@ -18,19 +19,27 @@ from perp_fuzz.planted_command import planted_command
 DECIMALS = ("6", "8", "18")
 # A pool that cannot pay everybody: little cash, and less of it reserved.
 THIN = {"deposit": 120_000, "params": {"reserve_fraction": 10**16}}
-PROFILES: tuple[Config, ...] = ({"token": "standard"}, THIN, {"token": "no return"})
+# Caps that one position can reach, and a token without return values.
+NARROW = {"token": "no return", "is_narrow": True}
+PROFILES: tuple[Config, ...] = ({"token": "standard"}, THIN, NARROW)
 
 
 def configs(decimals: Sequence[int], price: int | None = None) -> list[Config]:
     """The deployments that the chains of a campaign take in turn: neighbours differ in both."""
-    scaled = {} if price is None else scaled_params(price)
+    scaled: dict[str, Any] = {} if price is None else scaled_params(price)
+    cap = scaled.get("max_skew", DEFAULT_PARAMS.max_skew) // 2
+    narrow = {"max_open_interest": cap, "max_skew": cap}
     pairs = [(i, j) for i in range(len(PROFILES)) for j in range(len(decimals))]
     pairs.sort(key=lambda pair: (pair[1] - pair[0]) % len(decimals))
     return [
         {
             **PROFILES[i],
             "decimals": decimals[j],
-            "params": {**scaled, **PROFILES[i].get("params", {})},
+            "params": {
+                **scaled,
+                **PROFILES[i].get("params", {}),
+                **(narrow if "is_narrow" in PROFILES[i] else {}),
+            },
         }
         for i, j in pairs
     ]

@@ -59,10 +59,10 @@ OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
 # Without an open position the actions on one become opens.
 OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
 WEIGHTS = (
-    dict.fromkeys(ACTIONS, 3.6)
+    dict.fromkeys(ACTIONS, 3.72)
     | dict.fromkeys(OF_POSITION, 4.0)
     | {
-        "open": 5.6,
+        "open": 5.2,
         "publish": 6.5,
         "close": 6.4,
         "set_fee": 1.9,
@@ -457,7 +457,9 @@ class Generator:
             changed[-1] = 0 if is_buying else ANY
         elif numbers:
             spot = rng.choice(numbers)
-            changed[spot] = rng.choice((0, 0, SHORT + 1, *OVERFLOWS))
+            changed[spot] = rng.choice((0, 0, *OVERFLOWS))
+            if name == "open" and spot == 0:
+                changed[spot] = rng.choice((SHORT + 1, *OVERFLOWS))
         else:
             return None
         return name, actor, tuple(changed)
@@ -574,13 +576,16 @@ class Generator:
         if kind == 0:
             price = feed._price
             if rng.random() < 0.1:
-                # Prices at the end of their range leave the pool bankrupt, for good: rarely.
-                is_rare = rng.random() < (0.01 if self.twin.live else 0.5)
-                price = rng.choice((1, MAX_PRICE)) if is_rare else MAX_PRICE + 1
+                price = rng.choice((1, MAX_PRICE, MAX_PRICE + 1))
+                self.episode = self._return_to(feed._price)
             price_time = rng.choice(
                 (feed._price_time + max(off, 0), self.at + max(off, 0), self.at - MAX_DELAY + off)
             )
             return "publish", self._publisher(), (max(price, 1), price_time)
+        if kind == 1:
+            # As old as a report may be when it arrives, or a second to either side.
+            self.at = max(self.at, feed._price_time + MAX_DELAY + 2)
+            return "publish", self._publisher(), (feed._price, self.at - MAX_DELAY + off)
         if not self.twin.live:
             return None
         last = feed._price
@@ -612,6 +617,11 @@ class Generator:
 
         return find_edge(crossed, *sorted((feed._price, away)))
 
+    def _return_to(self, price: int) -> Iterator[tuple[Drawn, str]]:
+        """A sane price at once: whoever traded at the end of the range would empty the pool."""
+        self.at = max(self.at, self.system.feed._price_time + 1)
+        yield ("publish", self._publisher(), (price, self.at)), "valid"
+
     def edge_liquidate(self, rng: random.Random, off: int) -> Drawn | None:
         """At the very second at which funding makes a position liquidatable."""
         if not self.twin.live:
@@ -636,6 +646,15 @@ class Generator:
                 self.at = max(edge[1] + off, now)
                 return "liquidate", rng.choice(KEEPERS), (position_id,)
         return None
+
+    def edge_approve_token(self, rng: random.Random, off: int) -> Drawn | None:
+        """An allowance that is then used up exactly, but for a unit."""
+        position_id, position, owner = self._pick(rng)
+        amount = rng.randrange(1, position.margin + 2)
+        add: Drawn = ("add_margin", owner, (position_id, max(amount + off, 1)))
+        restore: Drawn = ("approve_token", owner, ("market", MAX_UINT256))
+        self.episode = iter(((add, "edge"), (restore, "valid")))
+        return "approve_token", owner, ("market", amount)
 
     def edge_fund_insurance(self, rng: random.Random, off: int) -> Drawn | None:
         """All a trader has, or the largest amount."""
