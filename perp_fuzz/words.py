@@ -11,7 +11,7 @@ from python_model.perp_market import Position
 
 Word = tuple[str, int, int]
 FUNDING_OFFSET = 2**127
-OFTEN = 11  # of the scalar words, the first ones: those of market and pool, and the price
+FULL_EVERY = 8  # changes between two looks at every scalar word
 
 
 class Words:
@@ -26,6 +26,7 @@ class Words:
         self._factory_slots = _Slots(artifacts["MarketFactory"])
         self._token_slots = _Slots(artifacts[token_name])
         self._positions_slot = self._market_slots["_positions"]
+        self._turns = 0
         self._names: dict[tuple[str, int], str] = {}
         slot = self._market_slots
         shares = self._pool_slots
@@ -154,10 +155,12 @@ class Words:
         last, values = self._last, self.scalar_values()
         if words or values != last:
             self._last = values
-            # The market's and the pool's own words always, the rest when one of them changed.
-            count = OFTEN if values[OFTEN:] == last[OFTEN:] else len(values)
-            slots = self._scalar_slots
-            words += [(*slots[i], values[i]) for i in range(count)]
+            # Those that changed; all of them now and then, against a write that nobody expects.
+            self._turns += 1
+            slots, is_full = self._scalar_slots, not self._turns % FULL_EVERY
+            words += [
+                (*slots[i], value) for i, value in enumerate(values) if is_full or value != last[i]
+            ]
         return words
 
     def everything(self) -> Iterator[Word]:
