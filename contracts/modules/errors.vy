@@ -37,9 +37,12 @@ SKEW_CAP: constant(String[32]) = "skew cap reached"
 RESERVE_EXCEEDED: constant(String[32]) = "pool reserve exceeded"
 BACKLOG: constant(String[32]) = "liquidation backlog"
 NOTHING_TO_WITHDRAW: constant(String[32]) = "nothing to withdraw"
+BOOKS_BROKEN: constant(String[32]) = "books not covered by tokens"
 
 # Prices
 STALE_PRICE: constant(String[32]) = "stale price"
+HALTED: constant(String[32]) = "price not confirmed yet"
+NOT_EXPIRED: constant(String[32]) = "last price not expired"
 FUTURE_PRICE: constant(String[32]) = "price from the future"
 OLD_PRICE: constant(String[32]) = "price not newer"
 ZERO_PRICE: constant(String[32]) = "zero price"

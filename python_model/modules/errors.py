@@ -35,9 +35,12 @@ SKEW_CAP = "skew cap reached"
 RESERVE_EXCEEDED = "pool reserve exceeded"
 BACKLOG = "liquidation backlog"
 NOTHING_TO_WITHDRAW = "nothing to withdraw"
+BOOKS_BROKEN = "books not covered by tokens"
 
 # Prices
 STALE_PRICE = "stale price"
+HALTED = "price not confirmed yet"
+NOT_EXPIRED = "last price not expired"
 FUTURE_PRICE = "price from the future"
 OLD_PRICE = "price not newer"
 ZERO_PRICE = "zero price"
