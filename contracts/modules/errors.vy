@@ -9,6 +9,7 @@ REENTRANT_CALL: constant(String[32]) = "reentrant call"
 NOT_OWNER: constant(String[32]) = "not the position owner"
 NOT_PUBLISHER: constant(String[32]) = "not the publisher"
 NOT_MARKET: constant(String[32]) = "not the market"
+NOT_CONFIGURATOR: constant(String[32]) = "not the configurator"
 NOT_DEPLOYER: constant(String[32]) = "not the deployer"
 ALREADY_SET: constant(String[32]) = "market already set"
 
@@ -36,6 +37,7 @@ OPEN_INTEREST_CAP: constant(String[32]) = "open interest cap reached"
 SKEW_CAP: constant(String[32]) = "skew cap reached"
 RESERVE_EXCEEDED: constant(String[32]) = "pool reserve exceeded"
 BACKLOG: constant(String[32]) = "liquidation backlog"
+REDUCE_ONLY: constant(String[32]) = "reduce only"
 NOTHING_TO_WITHDRAW: constant(String[32]) = "nothing to withdraw"
 BOOKS_BROKEN: constant(String[32]) = "books not covered by tokens"
 
@@ -47,6 +49,7 @@ FUTURE_PRICE: constant(String[32]) = "price from the future"
 OLD_PRICE: constant(String[32]) = "price not newer"
 ZERO_PRICE: constant(String[32]) = "zero price"
 PRICE_TOO_LARGE: constant(String[32]) = "price too large"
+CONFIDENCE_TOO_WIDE: constant(String[32]) = "confidence too wide"
 
 # Pool
 DEPOSIT_LIMIT: constant(String[32]) = "deposit exceeds the maximum"

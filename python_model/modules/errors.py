@@ -7,6 +7,7 @@ REENTRANT_CALL = "reentrant call"
 NOT_OWNER = "not the position owner"
 NOT_PUBLISHER = "not the publisher"
 NOT_MARKET = "not the market"
+NOT_CONFIGURATOR = "not the configurator"
 NOT_DEPLOYER = "not the deployer"
 ALREADY_SET = "market already set"
 
@@ -34,6 +35,7 @@ OPEN_INTEREST_CAP = "open interest cap reached"
 SKEW_CAP = "skew cap reached"
 RESERVE_EXCEEDED = "pool reserve exceeded"
 BACKLOG = "liquidation backlog"
+REDUCE_ONLY = "reduce only"
 NOTHING_TO_WITHDRAW = "nothing to withdraw"
 BOOKS_BROKEN = "books not covered by tokens"
 
@@ -45,6 +47,7 @@ FUTURE_PRICE = "price from the future"
 OLD_PRICE = "price not newer"
 ZERO_PRICE = "zero price"
 PRICE_TOO_LARGE = "price too large"
+CONFIDENCE_TOO_WIDE = "confidence too wide"
 
 # Pool
 DEPOSIT_LIMIT = "deposit exceeds the maximum"
