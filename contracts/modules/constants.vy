@@ -10,8 +10,8 @@ WAD: constant(uint256) = 10**18
 # Funding indices and trigger keys are prices with nine more decimals than WAD.
 FUNDING_PRECISION: constant(uint256) = 10**9
 
-# Fractions that can change are multiples of it, so that one of at most WAD takes 30 bits.
-FRACTION_UNIT: constant(uint256) = 10**9
+# Fractions that can change are multiples of it, so that one of at most WAD takes 24 bits.
+FRACTION_UNIT: constant(uint256) = 10**11
 
 LONG: constant(uint256) = 0
 SHORT: constant(uint256) = 1
