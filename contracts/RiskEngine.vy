@@ -35,18 +35,18 @@ MAX_HALT: constant(uint256) = 3_600
 RAMP_PER_HOUR: constant(uint256) = 10**15
 HOUR: constant(uint256) = 3_600
 
-# Packed words. Fractions are multiples of FRACTION_UNIT and stored in it: 30 bits each.
-# maintenance: from 4x30 | to 4x30
-_maintenance: uint256
-# initial fractions 4x30 | maker fee 30 | taker fee 30 | ramp start 40 | ramp duration 32
+# Packed words. Fractions are in units of FRACTION_UNIT, 24 bits each.
+# maintenance fractions 4x24 | initial fractions 4x24 | maker fee 17 | taker fee 17
+# | hour from which on the maintenance fractions are these 20
 _terms: uint256
-# max_moves 2x30 | max_jump 30 | max_pool_loss 30 | max_profit_share 30 | max_confidence 27
+_ramp: uint256  # maintenance fractions before 4x24 | start 48 | duration 32
+# max_moves 2x24 | max_jump 24 | max_pool_loss 24 | max_profit_share 24 | max_confidence 24
 # | move_windows 2x20 | volatility_window 20 | cool_down 17
 _rules: uint256
 _caps: uint256  # max_open_interest 104 | max_skew 104
-# calm_volatility 30 | max_volatility_multiplier 40 | crowding_lower 30 | crowding_upper 30
+# calm_volatility 24 | crowding_lower 24 | crowding_upper 24 | max_volatility_multiplier 32
 _dynamics: uint256
-_limits: uint256  # max_liquidated_size 104 | max_bad_debt 96 | max_insurance_draw 30
+_limits: uint256  # max_liquidated_size 104 | max_bad_debt 96 | max_insurance_draw 24
 
 _state: uint256  # variance 128 | reduce_only_until 48 | confidence 60 | is_halted 1
 _pending: uint256  # price 88 | price_time 48 | seen_at 48 | halted_since 48
@@ -55,14 +55,12 @@ _results: uint256  # previous 104 | current 104, each offset by 2**103 | start 4
 _liquidations: uint256  # size 104 | start 48
 _deficits: uint256  # drawn 96 | bad debt 96 | start 48
 
+MASK_17: constant(uint256) = 2**17 - 1
 MASK_20: constant(uint256) = 2**20 - 1
-MASK_27: constant(uint256) = 2**27 - 1
-MASK_30: constant(uint256) = 2**30 - 1
-MASK_40: constant(uint256) = 2**40 - 1
+MASK_24: constant(uint256) = 2**24 - 1
 MASK_48: constant(uint256) = 2**48 - 1
 MASK_60: constant(uint256) = 2**60 - 1
 MASK_104: constant(uint256) = 2**104 - 1
-MASK_120: constant(uint256) = 2**120 - 1
 MASK_128: constant(uint256) = 2**128 - 1
 HALT_BIT: constant(uint256) = 2**236
 MAX_RESULT: constant(int256) = 2**103 - 1
@@ -105,7 +103,7 @@ def observe_price(
     errors._require(
         confidence
         <= fixed_point._mul_div_down(
-            price, ((rules >> 150) & MASK_27) * constants.FRACTION_UNIT, constants.WAD
+            price, ((rules >> 120) & MASK_24) * constants.FRACTION_UNIT, constants.WAD
         ),
         errors.CONFIDENCE_TOO_WIDE,
     )
@@ -115,7 +113,7 @@ def observe_price(
         for i: uint256 in range(2):
             self._store_price_window(i, price, price, price_time)
     else:
-        max_jump: uint256 = ((rules >> 60) & MASK_30) * constants.FRACTION_UNIT
+        max_jump: uint256 = ((rules >> 48) & MASK_24) * constants.FRACTION_UNIT
         is_jump: bool = self._has_moved(price, last_price, max_jump)
         if is_halted:
             if not self._is_confirmed(price, is_jump, max_jump):
@@ -129,16 +127,16 @@ def observe_price(
             self._hold(price, price_time, block.timestamp)
             return False
         variance = dynamic_margin._next_variance(
-            variance, price, last_price, price_time - last_time, (rules >> 217) & MASK_20
+            variance, price, last_price, price_time - last_time, (rules >> 184) & MASK_20
         )
         for i: uint256 in range(2):
             window: uint256 = self._price_windows[i]
-            max_move: uint256 = ((rules >> (30 * i)) & MASK_30) * constants.FRACTION_UNIT
+            max_move: uint256 = ((rules >> (24 * i)) & MASK_24) * constants.FRACTION_UNIT
             if self._has_moved(price, window & constants.MAX_PRICE, max_move):
                 reduce_only_until = self._tripped(
                     breaker_causes.MOVE_SHORT + i, reduce_only_until
                 )
-            if price_time >= (window >> 176) + ((rules >> (177 + 20 * i)) & MASK_20):
+            if price_time >= (window >> 176) + ((rules >> (144 + 20 * i)) & MASK_20):
                 self._store_price_window(
                     i, (window >> 88) & constants.MAX_PRICE, price, price_time
                 )
@@ -156,18 +154,18 @@ def record_update(liquidated_size: uint256, pool_result: int256, cash: uint256) 
     @param pool_result What the pool has gained (positive) or lost to traders so far, unrealised
            included, token units.
     @param cash The pool's cash, token units.
-    @return Net trader profit beyond which the market deleverages, token units.
+    @return Most net profit of traders before the market deleverages, of free cash, WAD.
     """
     errors._require(msg.sender == market, errors.NOT_MARKET)
     rules: uint256 = self._rules
-    window: uint256 = (rules >> 197) & MASK_20
+    window: uint256 = (rules >> 164) & MASK_20
     if liquidated_size > 0:
         if self._add_liquidated(liquidated_size, window) > self._limits & MASK_104:
             self._trip(breaker_causes.LIQUIDATED_VOLUME)
     results: uint256 = self._results
     result: int256 = max(min(pool_result, MAX_RESULT), -MAX_RESULT)
     loss: int256 = convert(results & MASK_104, int256) - RESULT_OFFSET - result
-    max_loss: uint256 = ((rules >> 90) & MASK_30) * constants.FRACTION_UNIT
+    max_loss: uint256 = ((rules >> 72) & MASK_24) * constants.FRACTION_UNIT
     if loss > 0 and convert(loss, uint256) > fixed_point._mul_div_down(
         cash, max_loss, constants.WAD
     ):
@@ -176,9 +174,7 @@ def record_update(liquidated_size: uint256, pool_result: int256, cash: uint256) 
         self._store_results(
             convert((results >> 104) & MASK_104, int256) - RESULT_OFFSET, result, block.timestamp
         )
-    return fixed_point._mul_div_down(
-        cash, ((rules >> 120) & MASK_30) * constants.FRACTION_UNIT, constants.WAD
-    )
+    return ((rules >> 96) & MASK_24) * constants.FRACTION_UNIT
 
 
 @external
@@ -196,7 +192,7 @@ def cover_shortfall(shortfall: uint256, reserve: uint256) -> uint256:
     drawn: uint256 = deficits & constants.MAX_MARGIN
     bad_debt: uint256 = (deficits >> 96) & constants.MAX_MARGIN
     start: uint256 = deficits >> 192
-    if block.timestamp >= start + ((self._rules >> 197) & MASK_20):
+    if block.timestamp >= start + ((self._rules >> 164) & MASK_20):
         drawn = 0
         bad_debt = 0
         start = block.timestamp
@@ -259,9 +255,9 @@ def terms() -> IRiskEngine.Terms:
     word: uint256 = self._terms
     return IRiskEngine.Terms(
         maintenance_fractions=self._present_maintenance(),
-        initial_fractions=self._fractions(word),
-        maker_fee=((word >> 120) & MASK_30) * constants.FRACTION_UNIT,
-        taker_fee=((word >> 150) & MASK_30) * constants.FRACTION_UNIT,
+        initial_fractions=self._fractions(word >> 96),
+        maker_fee=((word >> 192) & MASK_17) * constants.FRACTION_UNIT,
+        taker_fee=((word >> 209) & MASK_17) * constants.FRACTION_UNIT,
     )
 
 
@@ -316,25 +312,25 @@ def params() -> IRiskEngine.RiskParams:
     return IRiskEngine.RiskParams(
         max_open_interest=caps & MASK_104,
         max_skew=caps >> 104,
-        maker_fee=((word >> 120) & MASK_30) * constants.FRACTION_UNIT,
-        taker_fee=((word >> 150) & MASK_30) * constants.FRACTION_UNIT,
-        initial_fractions=self._fractions(word),
-        maintenance_fractions=self._fractions(self._maintenance >> 120),
-        calm_volatility=(dynamics & MASK_30) * constants.FRACTION_UNIT,
-        max_volatility_multiplier=((dynamics >> 30) & MASK_40) * constants.FRACTION_UNIT,
-        volatility_window=(rules >> 217) & MASK_20,
-        crowding_lower=((dynamics >> 70) & MASK_30) * constants.FRACTION_UNIT,
-        crowding_upper=(dynamics >> 100) * constants.FRACTION_UNIT,
-        max_confidence=((rules >> 150) & MASK_27) * constants.FRACTION_UNIT,
-        max_jump=((rules >> 60) & MASK_30) * constants.FRACTION_UNIT,
-        move_windows=[(rules >> 177) & MASK_20, (rules >> 197) & MASK_20],
-        max_moves=[(rules & MASK_30) * constants.FRACTION_UNIT, ((rules >> 30) & MASK_30) * constants.FRACTION_UNIT],
-        cool_down=rules >> 237,
+        maker_fee=((word >> 192) & MASK_17) * constants.FRACTION_UNIT,
+        taker_fee=((word >> 209) & MASK_17) * constants.FRACTION_UNIT,
+        initial_fractions=self._fractions(word >> 96),
+        maintenance_fractions=self._fractions(word),
+        calm_volatility=(dynamics & MASK_24) * constants.FRACTION_UNIT,
+        max_volatility_multiplier=(dynamics >> 72) * constants.FRACTION_UNIT,
+        volatility_window=(rules >> 184) & MASK_20,
+        crowding_lower=((dynamics >> 24) & MASK_24) * constants.FRACTION_UNIT,
+        crowding_upper=((dynamics >> 48) & MASK_24) * constants.FRACTION_UNIT,
+        max_confidence=((rules >> 120) & MASK_24) * constants.FRACTION_UNIT,
+        max_jump=((rules >> 48) & MASK_24) * constants.FRACTION_UNIT,
+        move_windows=[(rules >> 144) & MASK_20, (rules >> 164) & MASK_20],
+        max_moves=[(rules & MASK_24) * constants.FRACTION_UNIT, ((rules >> 24) & MASK_24) * constants.FRACTION_UNIT],
+        cool_down=rules >> 204,
         max_liquidated_size=limits & MASK_104,
-        max_pool_loss=((rules >> 90) & MASK_30) * constants.FRACTION_UNIT,
+        max_pool_loss=((rules >> 72) & MASK_24) * constants.FRACTION_UNIT,
         max_bad_debt=(limits >> 104) & constants.MAX_MARGIN,
         max_insurance_draw=(limits >> 200) * constants.FRACTION_UNIT,
-        max_profit_share=((rules >> 120) & MASK_30) * constants.FRACTION_UNIT,
+        max_profit_share=((rules >> 96) & MASK_24) * constants.FRACTION_UNIT,
     )
 
 
@@ -404,7 +400,7 @@ def _tripped(cause: uint256, reduce_only_until: uint256) -> uint256:
     """
     @notice Until when a breaker that trips now leaves only exits.
     """
-    until: uint256 = max(reduce_only_until, block.timestamp + (self._rules >> 237))
+    until: uint256 = max(reduce_only_until, block.timestamp + (self._rules >> 204))
     log IRiskEngine.BreakerTripped(cause=cause, until=until)
     return until
 
@@ -451,16 +447,16 @@ def _initial_fraction(tier: uint256, reserved: uint256, cash: uint256) -> uint25
     state: uint256 = self._state
     dynamics: uint256 = self._dynamics
     return dynamic_margin._initial_fraction(
-        ((self._terms >> (30 * tier)) & MASK_30) * constants.FRACTION_UNIT,
+        ((self._terms >> (96 + 24 * tier)) & MASK_24) * constants.FRACTION_UNIT,
         dynamic_margin._volatility_multiplier(
             state & MASK_128,
-            (dynamics & MASK_30) * constants.FRACTION_UNIT,
-            ((dynamics >> 30) & MASK_40) * constants.FRACTION_UNIT,
+            (dynamics & MASK_24) * constants.FRACTION_UNIT,
+            (dynamics >> 72) * constants.FRACTION_UNIT,
         ),
         (state >> 176) & MASK_60,
         dynamic_margin._utilisation(reserved, cash),
-        ((dynamics >> 70) & MASK_30) * constants.FRACTION_UNIT,
-        (dynamics >> 100) * constants.FRACTION_UNIT,
+        ((dynamics >> 24) & MASK_24) * constants.FRACTION_UNIT,
+        ((dynamics >> 48) & MASK_24) * constants.FRACTION_UNIT,
     )
 
 
@@ -471,15 +467,16 @@ def _present_maintenance() -> uint256[4]:
     @notice Maintenance fractions of this moment, WAD.
     """
     word: uint256 = self._terms
-    maintenance: uint256 = self._maintenance
-    elapsed: uint256 = block.timestamp - ((word >> 180) & MASK_40)
-    duration: uint256 = word >> 220
-    present: uint256[4] = self._fractions(maintenance >> 120)
-    if elapsed < duration:
-        old_fractions: uint256[4] = self._fractions(maintenance)
+    present: uint256[4] = self._fractions(word)
+    if block.timestamp < (word >> 226) * HOUR:
+        ramp: uint256 = self._ramp
+        old_fractions: uint256[4] = self._fractions(ramp)
         for tier: uint256 in range(constants.TIERS):
             present[tier] = dynamic_margin._ramped(
-                old_fractions[tier], present[tier], elapsed, duration
+                old_fractions[tier],
+                present[tier],
+                block.timestamp - ((ramp >> 96) & MASK_48),
+                ramp >> 144,
             )
     return present
 
@@ -491,11 +488,11 @@ def _present_maintenance() -> uint256[4]:
 @pure
 def _packed(fractions: uint256[4]) -> uint256:
     """
-    @notice Four fractions in units of FRACTION_UNIT, 30 bits each.
+    @notice Four fractions in units of FRACTION_UNIT, 24 bits each.
     """
     word: uint256 = 0
     for tier: uint256 in range(constants.TIERS):
-        word |= self._units(fractions[tier]) << (30 * tier)
+        word |= self._units(fractions[tier]) << (24 * tier)
     return word
 
 
@@ -509,10 +506,10 @@ def _units(fraction: uint256) -> uint256:
 @pure
 def _fractions(word: uint256) -> uint256[4]:
     return [
-        (word & MASK_30) * constants.FRACTION_UNIT,
-        ((word >> 30) & MASK_30) * constants.FRACTION_UNIT,
-        ((word >> 60) & MASK_30) * constants.FRACTION_UNIT,
-        ((word >> 90) & MASK_30) * constants.FRACTION_UNIT,
+        (word & MASK_24) * constants.FRACTION_UNIT,
+        ((word >> 24) & MASK_24) * constants.FRACTION_UNIT,
+        ((word >> 48) & MASK_24) * constants.FRACTION_UNIT,
+        ((word >> 72) & MASK_24) * constants.FRACTION_UNIT,
     ]
 
 
@@ -528,34 +525,33 @@ def _store_params(params: IRiskEngine.RiskParams, present: uint256[4]) -> uint25
         new_fraction: uint256 = params.maintenance_fractions[tier]
         most = max(most, max(old_fraction, new_fraction) - min(old_fraction, new_fraction))
     duration: uint256 = fixed_point._mul_div_up(most, HOUR, RAMP_PER_HOUR)
-    self._maintenance = self._packed(present) | (
-        self._packed(params.maintenance_fractions) << 120
-    )
+    self._ramp = self._packed(present) | (block.timestamp << 96) | (duration << 144)
+    ramp_end: uint256 = fixed_point._mul_div_up(block.timestamp + duration, 1, HOUR)
     self._terms = (
-        self._packed(params.initial_fractions)
-        | (self._units(params.maker_fee) << 120)
-        | (self._units(params.taker_fee) << 150)
-        | (block.timestamp << 180)
-        | (duration << 220)
+        self._packed(params.maintenance_fractions)
+        | (self._packed(params.initial_fractions) << 96)
+        | (self._units(params.maker_fee) << 192)
+        | (self._units(params.taker_fee) << 209)
+        | (ramp_end << 226)
     )
     self._rules = (
         self._units(params.max_moves[0])
-        | (self._units(params.max_moves[1]) << 30)
-        | (self._units(params.max_jump) << 60)
-        | (self._units(params.max_pool_loss) << 90)
-        | (self._units(params.max_profit_share) << 120)
-        | (self._units(params.max_confidence) << 150)
-        | (params.move_windows[0] << 177)
-        | (params.move_windows[1] << 197)
-        | (params.volatility_window << 217)
-        | (params.cool_down << 237)
+        | (self._units(params.max_moves[1]) << 24)
+        | (self._units(params.max_jump) << 48)
+        | (self._units(params.max_pool_loss) << 72)
+        | (self._units(params.max_profit_share) << 96)
+        | (self._units(params.max_confidence) << 120)
+        | (params.move_windows[0] << 144)
+        | (params.move_windows[1] << 164)
+        | (params.volatility_window << 184)
+        | (params.cool_down << 204)
     )
     self._caps = params.max_open_interest | (params.max_skew << 104)
     self._dynamics = (
         self._units(params.calm_volatility)
-        | (self._units(params.max_volatility_multiplier) << 30)
-        | (self._units(params.crowding_lower) << 70)
-        | (self._units(params.crowding_upper) << 100)
+        | (self._units(params.crowding_lower) << 24)
+        | (self._units(params.crowding_upper) << 48)
+        | (self._units(params.max_volatility_multiplier) << 72)
     )
     self._limits = (
         params.max_liquidated_size

@@ -176,7 +176,7 @@ class RiskEngine(Contract):
             self._trip(breaker_causes.POOL_LOSS)
         if self.chain.timestamp >= self._result_start + window:
             self._store_results(self._current_result, result, self.chain.timestamp)
-        return fixed_point._mul_div_down(cash, self._params.max_profit_share, constants.WAD)
+        return self._params.max_profit_share
 
     @external
     def cover_shortfall(self, shortfall: int, reserve: int, *, sender: str) -> int:
