@@ -112,10 +112,9 @@ class RiskEngine(Contract):
         errors._require(sender == self.market, errors.NOT_MARKET)
         if self._is_halted and price_time <= self._pending_time:
             return False
+        confidence_ratio = fixed_point._mul_div_up(confidence, constants.WAD, price)
         errors._require(
-            confidence
-            <= fixed_point._mul_div_down(price, self._params.max_confidence, constants.WAD),
-            errors.CONFIDENCE_TOO_WIDE,
+            confidence_ratio <= self._params.max_confidence, errors.CONFIDENCE_TOO_WIDE
         )
         variance = self._variance
         reduce_only_until = self._reduce_only_until
@@ -123,38 +122,36 @@ class RiskEngine(Contract):
             for i in range(2):
                 self._store_price_window(i, price, price, price_time)
         else:
+            change = dynamic_margin._change(price, last_price)
             max_jump = self._params.max_jump
-            is_jump = self._has_moved(price, last_price, max_jump)
             if self._is_halted:
-                if not self._is_confirmed(price, is_jump, max_jump):
+                if not self._is_confirmed(price, change, max_jump):
                     self._hold(price, price_time, self._halted_since)
                     return False
                 self._pending_price = self._pending_time = 0
                 self._seen_at = self._halted_since = 0
                 self.log("PriceConfirmed", price, price_time)
                 reduce_only_until = self._tripped(breaker_causes.JUMP, reduce_only_until)
-            elif is_jump:
+            elif change > max_jump:
                 self._is_halted = True
                 self._hold(price, price_time, self.chain.timestamp)
                 return False
             variance = dynamic_margin._next_variance(
                 variance,
-                price,
-                last_price,
+                change,
                 fixed_point._to_uint(price_time - last_time),
                 self._params.volatility_window,
             )
             for i in range(2):
                 window = self._price_windows[i]
-                if self._has_moved(price, window.previous_price, self._params.max_moves[i]):
+                change = dynamic_margin._change(price, window.previous_price)
+                if change > self._params.max_moves[i]:
                     reduce_only_until = self._tripped(
                         breaker_causes.MOVE_SHORT + i, reduce_only_until
                     )
                 if price_time >= window.start + self._params.move_windows[i]:
                     self._store_price_window(i, window.current_price, price, price_time)
-        self._store_state(
-            variance, reduce_only_until, fixed_point._mul_div_up(confidence, constants.WAD, price)
-        )
+        self._store_state(variance, reduce_only_until, confidence_ratio)
         return True
 
     @external
@@ -256,16 +253,15 @@ class RiskEngine(Contract):
 
     # Prices
 
-    def _has_moved(self, price: int, reference: int, fraction: int) -> bool:
-        move = max(price, reference) - min(price, reference)
-        return move > fixed_point._mul_div_down(reference, fraction, constants.WAD)
-
-    def _is_confirmed(self, price: int, is_jump: bool, max_jump: int) -> bool:
+    def _is_confirmed(self, price: int, change: int, max_jump: int) -> bool:
         if self.chain.timestamp >= self._halted_since + MAX_HALT:
             return True
         if self.chain.timestamp <= self._seen_at:
             return False
-        return not is_jump or not self._has_moved(price, self._pending_price, max_jump)
+        return (
+            change <= max_jump
+            or dynamic_margin._change(price, self._pending_price) <= max_jump
+        )
 
     def _hold(self, price: int, price_time: int, halted_since: int) -> None:
         self._pending_price, self._pending_time = price, price_time

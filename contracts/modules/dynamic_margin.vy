@@ -8,24 +8,34 @@
 from contracts.modules import constants
 from contracts.modules import fixed_point
 
-# Cap of one return, WAD: beyond it a variance would not fit its word.
-MAX_RETURN: constant(uint256) = 4 * 10**18
+# Cap of one change, WAD: what is above it would be no number to calculate with.
+MAX_CHANGE: constant(uint256) = 4 * 10**18
 DAY: constant(uint256) = 86_400
 
 
 @internal
 @pure
-def _next_variance(
-    variance: uint256, price: uint256, last_price: uint256, elapsed: uint256, window: uint256
-) -> uint256:
+def _change(price: uint256, reference: uint256) -> uint256:
+    """
+    @notice How far a price is from a reference, as a fraction of that, WAD, rounded up: it is above
+            a bound exactly when the unrounded one is.
+    """
+    move: uint256 = max(price, reference) - min(price, reference)
+    return fixed_point._mul_div_up(move, constants.WAD, reference)
+
+
+@internal
+@pure
+def _next_variance(variance: uint256, change: uint256, elapsed: uint256, window: uint256) -> uint256:
     """
     @notice Variance per second, WAD squared, after a price: the average of the last one, with
-            weight `window`, and of r * r / elapsed, with weight `elapsed`, in seconds. r is the
-            return, either way. One division: (variance * window + r * r) / (window + elapsed).
+            weight `window`, and of change * change / elapsed, with weight `elapsed`, in seconds, in
+            one division: (variance * window + change * change) / (window + elapsed).
     """
-    move: uint256 = max(price, last_price) - min(price, last_price)
-    change: uint256 = min(fixed_point._mul_div_up(move, constants.WAD, last_price), MAX_RETURN)
-    return fixed_point._mul_div_up(variance * window + change * change, 1, window + elapsed)
+    change_used: uint256 = min(change, MAX_CHANGE)
+    return fixed_point._mul_div_up(
+        variance * window + change_used * change_used, 1, window + elapsed
+    )
 
 
 @internal

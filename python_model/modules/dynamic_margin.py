@@ -4,14 +4,20 @@ from math import isqrt
 
 from python_model.modules import constants, fixed_point
 
-MAX_RETURN = 4 * 10**18
+MAX_CHANGE = 4 * 10**18
 DAY = 86_400
 
 
-def _next_variance(variance: int, price: int, last_price: int, elapsed: int, window: int) -> int:
-    move = max(price, last_price) - min(price, last_price)
-    change = min(fixed_point._mul_div_up(move, constants.WAD, last_price), MAX_RETURN)
-    return fixed_point._mul_div_up(variance * window + change * change, 1, window + elapsed)
+def _change(price: int, reference: int) -> int:
+    move = max(price, reference) - min(price, reference)
+    return fixed_point._mul_div_up(move, constants.WAD, reference)
+
+
+def _next_variance(variance: int, change: int, elapsed: int, window: int) -> int:
+    change_used = min(change, MAX_CHANGE)
+    return fixed_point._mul_div_up(
+        variance * window + change_used * change_used, 1, window + elapsed
+    )
 
 
 def _volatility(variance: int) -> int:
