@@ -1,19 +1,21 @@
 # pragma version 0.4.3
-# pragma optimize codesize
+# pragma optimize gas
 """
 @title PerpMarket
 @license AGPL-3.0-only
 @notice Perpetual positions on one underlying, each owning its margin alone, against one liquidity
-        pool. The transaction that brings a price settles funding and liquidates.
+        pool. The transaction that brings a price settles funding, liquidates and deleverages.
 @dev    ASSUMPTIONS  The token credits exactly what is sent, never rebases, has at most 18 decimals.
                      The feed is trusted for the price and for its time, not for being called often.
         INVARIANTS   P1 to P7 and I-1 to I-18 of docs/invariants.md.
         ROUNDING     A trader's cash delta is floored once and the pool books its exact negative;
                      requirements, fees, penalties round up. See docs/rounding.md.
-        LIVENESS     Adding margin needs no price. Closing a healthy position needs a fresh one and
-                     nothing else. A call looks at no more than MAX_VISITS positions.
-@custom:kill Let the publisher stop: nothing that adds risk is possible once the price is stale.
-             Publish again for as long as traders need to close; see docs/shutdown.md.
+        LIVENESS     Adding margin needs no price. Closing a healthy position needs a fresh,
+                     confirmed one and nothing else, or none at all once the last is
+                     SETTLEMENT_DELAY old. A call looks at no more than MAX_VISITS positions.
+@custom:kill Set the open interest cap to zero; publish for as long as traders need to close. When
+             prices end, SETTLEMENT_DELAY later anyone settles what is left at the last one; see
+             docs/shutdown.md.
 """
 
 from ethereum.ercs import IERC20
@@ -22,11 +24,11 @@ from ethereum.ercs import IERC20Detailed
 from contracts.interfaces import IPerpMarket
 from contracts.interfaces import ILiquidityPool
 from contracts.interfaces import IPriceFeed
+from contracts.interfaces import IRiskEngine
 from contracts.interfaces import IMarketFactory
 from contracts.modules import constants
 from contracts.modules import errors
 from contracts.modules import fixed_point
-from contracts.modules import funding_index
 from contracts.modules import margin_math
 from contracts.modules import token_transfer
 from contracts.modules import trigger_index
@@ -35,30 +37,32 @@ from contracts.modules import trigger_key
 implements: IPerpMarket
 initializes: trigger_index
 
-# Price, funding indices and their epoch as of a moment. The epoch changes whenever one of them
-# does.
-struct Marks:
-    price: uint256
-    price_time: uint256
-    accrued_at: uint256
-    epoch: uint256
-    funding: int256[2]
-
 # What a run over the liquidation index has done so far.
 struct Sweep:
     visits: uint256
     liquidated: uint256
+    size: uint256
     reward: uint256
     pool_gain: uint256
     has_backlog: bool
 
-version: public(constant(String[8])) = "0.1.0"
+# What closing a whole position at the price itself did.
+struct CloseOut:
+    value: int256
+    penalty: uint256
+    claim: uint256
+    returned: uint256
+    insurance_used: uint256
+    bad_debt: uint256
+    pool_gain: uint256
+
+version: public(constant(String[8])) = "0.2.0"
 
 token: public(immutable(IERC20))
 pool: public(immutable(ILiquidityPool))
+engine: public(immutable(IRiskEngine))
 feed: public(immutable(IPriceFeed))
 factory: public(immutable(IMarketFactory))
-PARAMS: immutable(IPerpMarket.MarketParams)
 NOTIONAL_SCALE: immutable(uint256)
 VALUE_SCALE: immutable(uint256)
 
@@ -68,17 +72,15 @@ _funding: uint256  # long 128 | short 128, each offset by 2**127
 # identity: owner 160 | side 1 | tier 3 | - 12 | previous id 40 | next id 40
 # sizes: size 104 | margin 96 | epoch 56;  entry: price 128 | funding 128, offset by 2**127
 _positions: HashMap[uint256, uint256[3]]
-_sizes: uint256  # long 104 | short 104 | has_backlog 1
-_entry_costs: uint256[2]  # by side: sum of size * entry_price
-_entry_fundings: int256[2]  # by side: sum of size * entry_funding
+_sizes: uint256  # long 104 | short 104 | has_backlog 1 | is_halted 1
+_entry_value: int256  # sum of what the positions were marked at when they were entered
 _ring_heads: HashMap[uint256, uint256]  # list << 24 | bucket -> first position of its ring
 _book: uint256  # positions ever opened 64 | open positions 64 | margins 128
 _ledgers: uint256  # insurance 128 | fees 128
-_owed: uint256  # credits 128 | claims 128: sums of the two maps below
+_credits: uint256  # sum of credit_of
 
 bad_debt: public(uint256)
 credit_of: public(HashMap[address, uint256])
-claim_of: public(HashMap[address, uint256])
 
 _locked: transient(bool)
 
@@ -90,29 +92,43 @@ MASK_64: constant(uint256) = 2**64 - 1
 MASK_128: constant(uint256) = 2**128 - 1
 FUNDING_OFFSET: constant(int256) = 2**127
 
+BACKLOG_BIT: constant(uint256) = 2**208
+HALT_BIT: constant(uint256) = 2**209
+
+# Seconds without a price after which the last one settles whatever is still open.
+SETTLEMENT_DELAY: constant(uint256) = 7 * 86_400
+
 
 @deploy
 def __init__(
     token_: IERC20,
-    pool_: ILiquidityPool,
     feed_: IPriceFeed,
     factory_: IMarketFactory,
+    configurator: address,
+    pool_blueprint: address,
+    engine_blueprint: address,
+    name: String[25],
+    symbol: String[5],
     params: IPerpMarket.MarketParams,
+    risk: IRiskEngine.RiskParams,
 ):
     """
-    @notice Called through MarketFactory, which checks `params`.
+    @notice Called through MarketFactory, which checks `params` and `risk`. Deploys the pool and the
+            risk engine, which belong to this market for good.
     """
     token = token_
-    pool = pool_
     feed = feed_
     factory = factory_
-    PARAMS = params
     decimals: uint256 = convert(staticcall IERC20Detailed(token_.address).decimals(), uint256)
     NOTIONAL_SCALE = 10 ** (36 - decimals)
     VALUE_SCALE = 10 ** (45 - decimals)
-    self._store_marks(
-        Marks(price=0, price_time=0, accrued_at=block.timestamp, epoch=0, funding=[0, 0])
+    pool = ILiquidityPool(create_from_blueprint(pool_blueprint, token_, name, symbol))
+    engine = IRiskEngine(
+        create_from_blueprint(engine_blueprint, configurator, decimals, params, risk)
     )
+    marks: IPerpMarket.Marks = empty(IPerpMarket.Marks)
+    marks.accrued_at = block.timestamp
+    self._store_marks(marks)
 
 
 # Trading
@@ -132,7 +148,7 @@ def open(side: uint256, size: uint256, margin: uint256, acceptable_price: uint25
     self._enter()
     errors._require(side <= constants.SHORT, errors.UNKNOWN_SIDE)
     self._require_amount(margin)
-    marks: Marks = self._settle_tradable_marks()
+    marks: IPerpMarket.Marks = self._settle_tradable_marks()
     position: IPerpMarket.Position = empty(IPerpMarket.Position)
     position.owner = msg.sender
     position.side = side
@@ -155,7 +171,7 @@ def increase(position_id: uint256, size: uint256, margin: uint256, acceptable_pr
     if margin > 0:
         self._require_amount(margin)
     position: IPerpMarket.Position = self._load_own_position(position_id)
-    marks: Marks = self._settle_tradable_marks()
+    marks: IPerpMarket.Marks = self._settle_tradable_marks()
     self._add_size(position_id, position, size, margin, acceptable_price, marks)
     self._exit()
 
@@ -173,31 +189,24 @@ def reduce(position_id: uint256, size: uint256, acceptable_price: uint256):
     position: IPerpMarket.Position = self._load_own_position(position_id)
     errors._require(size > 0, errors.ZERO_SIZE)
     errors._require(size < position.size, errors.EXCEEDS_POSITION)
-    marks: Marks = self._settle_fresh_marks()
-    errors._require(
-        not self._is_too_small(position.size - size, marks.price), errors.SIZE_TOO_SMALL
-    )
-    fill_price: uint256 = 0
-    value: int256 = 0
-    fee: uint256 = 0
-    fill_price, value, fee = self._check_exit(position, size, acceptable_price, marks)
+    marks: IPerpMarket.Marks = self._settle_fresh_marks()
+    fill: IRiskEngine.Fill = self._check_exit(position, size, acceptable_price, marks)
+    value: int256 = self._exit_value(position, size, fill.price, marks)
     self._detach(position_id, position)
-    balance: uint256 = 0
-    claim: uint256 = 0
-    balance, claim = self._realise(position, value)
-    position.margin = self._change_margin(balance, 0, fee)
+    claim: uint256 = self._take_profit(position.owner, value)
+    position.margin = self._change_margin(self._balance(position, value, claim), 0, fill.fee)
     position.size -= size
-    position.tier = self._tier_of(position.size)
+    position.tier = fill.tier
     errors._require(not self._is_liquidatable(position, marks), errors.INSUFFICIENT_MARGIN)
     self._attach(position_id, position)
-    self._add_to_ledgers(0, fee)
+    self._add_to_ledgers(0, fill.fee)
     log IPerpMarket.PositionReduced(
         position_id=position_id,
         owner=msg.sender,
         size=size,
-        fill_price=fill_price,
+        fill_price=fill.price,
         value=value,
-        fee=fee,
+        fee=fill.fee,
         claim=claim,
     )
     self._pay_loss_to_pool(value)
@@ -211,28 +220,25 @@ def close(position_id: uint256, acceptable_price: uint256) -> uint256:
     @param acceptable_price Worst fill price the caller takes, WAD: lowest for a long, highest for a
            short.
     @return Token units paid out. Profit the pool cannot pay becomes a claim (see
-            `withdraw_credit`).
+            `LiquidityPool.withdraw_claim`).
     """
     self._enter()
     position: IPerpMarket.Position = self._load_own_position(position_id)
-    marks: Marks = self._settle_fresh_marks()
-    fill_price: uint256 = 0
-    value: int256 = 0
-    fee: uint256 = 0
-    fill_price, value, fee = self._check_exit(position, position.size, acceptable_price, marks)
+    marks: IPerpMarket.Marks = self._settle_fresh_marks()
+    fill: IRiskEngine.Fill = self._check_exit(position, position.size, acceptable_price, marks)
+    value: int256 = self._exit_value(position, position.size, fill.price, marks)
     self._detach(position_id, position)
     self._erase(position_id)
-    balance: uint256 = 0
-    claim: uint256 = 0
-    balance, claim = self._realise(position, value)
-    fee = min(fee, balance)
+    claim: uint256 = self._take_profit(position.owner, value)
+    balance: uint256 = self._balance(position, value, claim)
+    fee: uint256 = min(fill.fee, balance)
     payout: uint256 = balance - fee
     self._add_to_ledgers(0, fee)
     log IPerpMarket.PositionClosed(
         position_id=position_id,
         owner=msg.sender,
         size=position.size,
-        fill_price=fill_price,
+        fill_price=fill.price,
         value=value,
         fee=fee,
         claim=claim,
@@ -271,10 +277,12 @@ def remove_margin(position_id: uint256, amount: uint256):
     self._enter()
     position: IPerpMarket.Position = self._load_own_position(position_id)
     self._require_amount(amount)
-    marks: Marks = self._settle_tradable_marks()
+    marks: IPerpMarket.Marks = self._settle_tradable_marks()
     self._detach(position_id, position)
     position.margin = self._change_margin(position.margin, 0, amount)
-    self._require_initial_margin(position, marks)
+    self._require_initial_margin(
+        position, marks, staticcall engine.removal_terms(position.tier, self._book_state(marks))
+    )
     self._attach(position_id, position)
     log IPerpMarket.MarginRemoved(position_id=position_id, owner=msg.sender, amount=amount)
     token_transfer._push(token, msg.sender, amount)
@@ -287,23 +295,32 @@ def remove_margin(position_id: uint256, amount: uint256):
 @external
 def update_price(recipient: address) -> uint256:
     """
-    @notice Takes the feed's latest price, accrues funding and liquidates, in this order. With no
-            newer price it still accrues and liquidates. Anyone may call; the feed calls it on every
-            price.
+    @notice Takes the feed's latest price, accrues funding, liquidates and deleverages, in this
+            order. With no newer price it still does the rest. A price beyond the band takes effect
+            only when a second one confirms it. Anyone may call; the feed calls it on every price.
     @param recipient Who is credited with the rewards of the liquidations.
     @return Number of positions liquidated. If MAX_VISITS was not enough, the backlog flag is set.
     """
     self._enter()
     price: uint256 = 0
+    confidence: uint256 = 0
     price_time: uint256 = 0
-    price, price_time = staticcall feed.latest_price()
-    marks: Marks = self._accrued()
+    price, confidence, price_time = staticcall feed.latest_price()
+    marks: IPerpMarket.Marks = self._accrued()
     if price_time > marks.price_time:
-        marks.price = price
-        marks.price_time = price_time
-        marks.epoch += 1
+        is_accepted: bool = extcall engine.observe_price(
+            price, confidence, price_time, marks.price, marks.price_time
+        )
+        if is_accepted:
+            marks.price = price
+            marks.price_time = price_time
+            marks.epoch += 1
+        if is_accepted == self._is_halted():
+            self._sizes ^= HALT_BIT
     self._store_marks(marks)
-    sweep: Sweep = self._sweep(marks, constants.MAX_VISITS)
+    sweep: Sweep = empty(Sweep)
+    if not self._is_halted():
+        sweep = self._work_off(marks, constants.MAX_VISITS, recipient)
     log IPerpMarket.PriceUpdated(
         price=marks.price,
         price_time=marks.price_time,
@@ -311,7 +328,6 @@ def update_price(recipient: address) -> uint256:
         funding_short=marks.funding[constants.SHORT],
         liquidated=sweep.liquidated,
     )
-    self._finish_sweep(sweep, recipient)
     self._exit()
     return sweep.liquidated
 
@@ -319,16 +335,16 @@ def update_price(recipient: address) -> uint256:
 @external
 def continue_backlog(max_visits: uint256) -> uint256:
     """
-    @notice Works off liquidations left over, at the last price and this block's funding. Calls in
-            one block go on where the last one stopped; with none left it does no harm, so keepers
-            may race.
+    @notice Works off liquidations and deleveraging left over, at the last price and this block's
+            funding. Calls in one block go on where the last one stopped; with none left it does no
+            harm, so keepers may race.
     @param max_visits Positions to look at; more than MAX_VISITS counts as MAX_VISITS.
     @return Number of positions liquidated.
     """
     self._enter()
-    marks: Marks = self._settle_marks()
-    sweep: Sweep = self._sweep(marks, min(max_visits, constants.MAX_VISITS))
-    self._finish_sweep(sweep, msg.sender)
+    marks: IPerpMarket.Marks = self._settle_marks()
+    errors._require(not self._is_halted(), errors.HALTED)
+    sweep: Sweep = self._work_off(marks, min(max_visits, constants.MAX_VISITS), msg.sender)
     self._exit()
     return sweep.liquidated
 
@@ -341,13 +357,26 @@ def liquidate(position_id: uint256):
     """
     self._enter()
     position: IPerpMarket.Position = self._load_position(position_id)
-    marks: Marks = self._settle_fresh_marks()
+    marks: IPerpMarket.Marks = self._settle_fresh_marks()
     errors._require(self._is_liquidatable(position, marks), errors.HEALTHY)
-    reward: uint256 = 0
-    pool_gain: uint256 = 0
-    reward, pool_gain = self._liquidate(position_id, position, marks)
-    self._add_credit(msg.sender, reward)
-    self._send_to_pool(pool_gain)
+    sweep: Sweep = self._liquidate(position_id, position, marks, empty(Sweep))
+    self._settle_rewards(sweep, msg.sender)
+    self._record(marks, sweep.size)
+    self._exit()
+
+
+@external
+def settle(position_id: uint256):
+    """
+    @notice Closes any position at the last price, SETTLEMENT_DELAY after it, without fee or
+            penalty, and credits its owner: the way out when there are no prices any more. Anyone
+            may call.
+    """
+    self._enter()
+    position: IPerpMarket.Position = self._load_position(position_id)
+    marks: IPerpMarket.Marks = self._settle_marks()
+    errors._require(self._is_expired(marks), errors.NOT_EXPIRED)
+    self._settle(position_id, position, marks, False)
     self._exit()
 
 
@@ -367,26 +396,18 @@ def accrue():
 @external
 def withdraw_credit() -> uint256:
     """
-    @notice Pays the caller the credit of liquidations and rewards, and of the caller's claim what
-            the pool can pay now.
+    @notice Pays the caller the credit of liquidations, deleveraging and rewards.
     @return Token units paid.
     """
     self._enter()
-    self._settle_marks()
-    claim: uint256 = self.claim_of[msg.sender]
-    paid: uint256 = 0
-    if claim > 0:
-        paid = extcall pool.pay_profit(claim)
-        self.claim_of[msg.sender] = claim - paid
-    credit: uint256 = self.credit_of[msg.sender]
-    errors._require(credit + paid > 0, errors.NOTHING_TO_WITHDRAW)
+    amount: uint256 = self.credit_of[msg.sender]
+    errors._require(amount > 0, errors.NOTHING_TO_WITHDRAW)
     self.credit_of[msg.sender] = 0
-    owed: uint256 = self._owed
-    self._store_owed((owed & MASK_128) - credit, (owed >> 128) - paid)
-    log IPerpMarket.CreditWithdrawn(owner=msg.sender, amount=credit + paid)
-    token_transfer._push(token, msg.sender, credit + paid)
+    self._credits -= amount
+    log IPerpMarket.CreditWithdrawn(owner=msg.sender, amount=amount)
+    token_transfer._push(token, msg.sender, amount)
     self._exit()
-    return credit + paid
+    return amount
 
 
 @external
@@ -423,18 +444,9 @@ def fund_insurance(amount: uint256):
 
 @external
 @view
-def params() -> IPerpMarket.MarketParams:
+def marks() -> IPerpMarket.Marks:
     """
-    @notice The market's parameters: sizes and rates in WAD, age in seconds.
-    """
-    return PARAMS
-
-
-@external
-@view
-def marks() -> Marks:
-    """
-    @notice Price, its time, funding indices accrued to this block.
+    @notice Price, its time, funding indices accrued to this block, and the engine's terms.
     """
     return self._accrued()
 
@@ -461,20 +473,28 @@ def health(position_id: uint256) -> (int256, uint256):
 
 @external
 @view
-def quote(side: uint256, size: uint256) -> (uint256, uint256):
+def totals() -> IPerpMarket.Totals:
     """
-    @notice Price, WAD, and fee, token units, of a trade of `size` now: side 0 buys, 1 sells.
+    @notice The stored sums and flags: sizes WAD, amounts token units; `entry_value` as in
+            `margin_math`.
     """
-    return self._quote(side, size, self._accrued())
+    return self._totals()
 
 
 @external
 @view
-def has_backlog() -> bool:
+def index_word(level: uint256, word_id: uint256) -> uint256:
     """
-    @notice Whether liquidations are left over; while they are, nothing that adds risk is possible.
+    @notice The liquidation index: level 0 is a word of the leaves, 1 of the middles, 2 of the tops;
+            3 gives the first position of ring `word_id` (list << 24 | bucket).
     """
-    return self._has_backlog()
+    if level == 0:
+        return trigger_index._leaves[word_id]
+    if level == 1:
+        return trigger_index._middles[word_id]
+    if level == 2:
+        return trigger_index._tops[word_id]
+    return self._ring_heads[word_id]
 
 
 @external
@@ -482,17 +502,17 @@ def has_backlog() -> bool:
 def pool_terms() -> IPerpMarket.PoolTerms:
     """
     @notice What the pool needs to price its shares, as of this block. `profit_up` and `profit_down`
-            bracket the traders' net unrealised profit; `reserved` may not be withdrawn.
+            bracket the traders' net unrealised profit; `reserved` may not be withdrawn. With no
+            position open no price is needed.
     """
-    marks: Marks = self._accrued()
+    marks: IPerpMarket.Marks = self._accrued()
     profit: int256 = self._net_trader_profit(marks)
     return IPerpMarket.PoolTerms(
-        is_fresh=self._is_fresh(marks),
+        is_priced=self._is_priced(marks) or self._side_size(0) + self._side_size(1) == 0,
         has_backlog=self._has_backlog(),
         profit_up=fixed_point._signed_div_ceil(profit, VALUE_SCALE),
         profit_down=fixed_point._signed_div_floor(profit, VALUE_SCALE),
-        reserved=self._reserved(marks.price),
-        claims=self._owed >> 128,
+        reserved=marks.terms.reserved,
     )
 
 
@@ -501,24 +521,36 @@ def pool_terms() -> IPerpMarket.PoolTerms:
 def solvency() -> IPerpMarket.Solvency:
     """
     @notice What the market and its pool own and owe, in O(1). `net_trader_profit` is at least the
-            sum of the positions' own values and less than that sum plus open_positions + 1 token
-            units.
+            sum of the positions' own values and less than that sum plus `rounding_bound` token
+            units. Assets are all tokens on the books, liabilities what would leave if everybody
+            closed now; the reserve and the providers' part are the difference. `ratio` is WAD,
+            rounded down.
     """
-    marks: Marks = self._accrued()
-    ledgers: uint256 = self._ledgers
-    owed: uint256 = self._owed
+    totals: IPerpMarket.Totals = self._totals()
+    profit: int256 = fixed_point._signed_div_ceil(
+        self._net_trader_profit(self._accrued()), VALUE_SCALE
+    )
+    account: ILiquidityPool.Account = staticcall pool.account()
+    owed: uint256 = totals.fees + totals.credits
+    assets: uint256 = account.cash + totals.margin + totals.insurance + owed
+    owed += account.claims
+    liabilities: uint256 = convert(
+        max(convert(totals.margin + owed, int256) + profit, convert(owed, int256)), uint256
+    )
     return IPerpMarket.Solvency(
-        pool_cash=staticcall pool.cash(),
-        margin=self._book >> 128,
-        insurance=ledgers & MASK_128,
-        fees=ledgers >> 128,
-        credits=owed & MASK_128,
-        claims=owed >> 128,
-        bad_debt=self.bad_debt,
-        net_trader_profit=fixed_point._signed_div_ceil(
-            self._net_trader_profit(marks), VALUE_SCALE
-        ),
-        open_positions=(self._book >> 64) & MASK_64,
+        assets=assets,
+        liabilities=liabilities,
+        ratio=fixed_point._mul_div_down(assets, constants.WAD, max(liabilities, 1)),
+        pool_cash=account.cash,
+        margin=totals.margin,
+        insurance=totals.insurance,
+        fees=totals.fees,
+        credits=totals.credits,
+        claims=account.claims,
+        bad_debt=totals.bad_debt,
+        net_trader_profit=profit,
+        open_positions=totals.open_positions,
+        rounding_bound=totals.open_positions + 1,
     )
 
 
@@ -551,81 +583,77 @@ def _require_amount(amount: uint256):
 
 @internal
 @view
-def _is_fresh(marks: Marks) -> bool:
-    return marks.price_time + PARAMS.max_price_age >= block.timestamp
+def _is_priced(marks: IPerpMarket.Marks) -> bool:
+    """
+    @notice Whether the price is one to trade and settle at: fresh, and none waits for confirmation.
+    """
+    return (
+        marks.price_time + marks.terms.max_price_age >= block.timestamp and not self._is_halted()
+    )
 
 
 @internal
 @view
-def _check_added_risk(position: IPerpMarket.Position, size: uint256, marks: Marks):
+def _is_expired(marks: IPerpMarket.Marks) -> bool:
+    return marks.price_time + SETTLEMENT_DELAY < block.timestamp
+
+
+@internal
+@view
+def _book_state(marks: IPerpMarket.Marks) -> IRiskEngine.Book:
     """
-    @notice Checks a size increase of a position against the market's limits.
+    @notice What the engine's terms depend on besides its own state.
     """
-    errors._require(size > 0, errors.ZERO_SIZE)
-    errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
-    errors._require(
-        not self._is_too_small(position.size + size, marks.price), errors.SIZE_TOO_SMALL
-    )
-    side_size: uint256 = self._side_size(position.side) + size
-    errors._require(side_size <= PARAMS.max_open_interest, errors.OPEN_INTEREST_CAP)
-    other_size: uint256 = self._side_size(constants.SHORT - position.side)
-    errors._require(side_size <= other_size + PARAMS.max_skew, errors.SKEW_CAP)
-    reserved: uint256 = self._fraction_of_notional_up(
-        side_size + other_size, marks.price, PARAMS.reserve_fraction
-    )
-    errors._require(
-        reserved + (self._owed >> 128) <= staticcall pool.cash(), errors.RESERVE_EXCEEDED
+    account: ILiquidityPool.Account = staticcall pool.account()
+    return IRiskEngine.Book(
+        price=marks.price,
+        long_size=self._side_size(constants.LONG),
+        short_size=self._side_size(constants.SHORT),
+        cash=account.cash - min(account.cash, account.claims),
     )
 
 
 @internal
 @view
 def _check_exit(
-    position: IPerpMarket.Position, size: uint256, acceptable_price: uint256, marks: Marks
-) -> (uint256, int256, uint256):
+    position: IPerpMarket.Position,
+    size: uint256,
+    acceptable_price: uint256,
+    marks: IPerpMarket.Marks,
+) -> IRiskEngine.Fill:
     """
     @notice Checks that `size` units of a position may be closed by its owner.
-    @return Fill price, value realised and fee. The loss is bounded by the margin: a fill moved by
-            skew must not keep a healthy position from closing.
     """
     errors._require(not self._is_liquidatable(position, marks), errors.LIQUIDATABLE)
-    fill_price: uint256 = 0
-    fee: uint256 = 0
-    fill_price, fee = self._check_quote(
-        constants.SHORT - position.side, size, acceptable_price, marks
+    fill: IRiskEngine.Fill = staticcall engine.exit_terms(
+        position.side, position.size, size, self._book_state(marks)
     )
-    value: int256 = self._value(position, size, fill_price, marks)
-    return fill_price, max(value, -convert(position.margin, int256)), fee
+    self._check_fill(constants.SHORT - position.side, fill.price, acceptable_price)
+    return fill
 
 
 @internal
-@view
-def _check_quote(
-    side: uint256, size: uint256, acceptable_price: uint256, marks: Marks
-) -> (uint256, uint256):
+@pure
+def _check_fill(side: uint256, fill_price: uint256, acceptable_price: uint256):
     """
-    @notice Fill price, not past the caller's, and fee of a trade on `side`.
+    @notice A fill on `side` (LONG buys, SHORT sells) not past the caller's price.
     """
-    fill_price: uint256 = 0
-    fee: uint256 = 0
-    fill_price, fee = self._quote(side, size, marks)
     is_acceptable: bool = fill_price <= acceptable_price
     if side == constants.SHORT:
         is_acceptable = fill_price >= acceptable_price
     errors._require(is_acceptable, errors.PRICE_PASSED)
-    return fill_price, fee
 
 
 @internal
 @view
-def _require_initial_margin(position: IPerpMarket.Position, marks: Marks):
+def _require_initial_margin(
+    position: IPerpMarket.Position, marks: IPerpMarket.Marks, fraction: uint256
+):
     """
     @notice margin + min(value, 0) >= initial requirement: unrealised profit is not margin.
     """
     value: int256 = min(self._value(position, position.size, marks.price, marks), 0)
-    requirement: uint256 = self._fraction_of_notional_up(
-        position.size, marks.price, PARAMS.tiers[position.tier].initial_fraction
-    )
+    requirement: uint256 = self._fraction_of_notional_up(position.size, marks.price, fraction)
     equity: int256 = convert(position.margin, int256) + value
     errors._require(equity >= convert(requirement, int256), errors.INSUFFICIENT_MARGIN)
 
@@ -640,67 +668,43 @@ def _add_size(
     size: uint256,
     margin: uint256,
     acceptable_price: uint256,
-    marks: Marks,
+    marks: IPerpMarket.Marks,
 ):
     """
     @notice Adds size and margin to a position; opening is adding to one of size zero.
     """
     position: IPerpMarket.Position = before
-    self._check_added_risk(position, size, marks)
-    fill_price: uint256 = 0
-    fee: uint256 = 0
-    fill_price, fee = self._check_quote(position.side, size, acceptable_price, marks)
+    fill: IRiskEngine.Fill = staticcall engine.increase_terms(
+        position.side, position.size, size, self._book_state(marks)
+    )
+    self._check_fill(position.side, fill.price, acceptable_price)
     if position.size > 0:
-        self._detach(position_id, position)
-    position.margin = self._change_margin(position.margin, margin, fee)
+        self._detach(position_id, before)
+    position.tier = fill.tier
+    position.margin = self._change_margin(position.margin, margin, fill.fee)
     position.entry_price = margin_math._average_entry_price(
-        position.side, position.size, position.entry_price, size, fill_price
+        position.side, position.size, position.entry_price, size, fill.price
     )
     position.entry_funding = margin_math._average_entry_funding(
         position.size, position.entry_funding, size, marks.funding[position.side]
     )
     position.size += size
-    position.tier = self._tier_of(position.size)
-    self._require_initial_margin(position, marks)
+    self._require_initial_margin(position, marks, fill.initial_fraction)
     self._attach(position_id, position)
-    self._add_to_ledgers(0, fee)
+    self._add_to_ledgers(0, fill.fee)
     log IPerpMarket.PositionIncreased(
         position_id=position_id,
         owner=position.owner,
         size=size,
         margin=margin,
-        fill_price=fill_price,
-        fee=fee,
+        fill_price=fill.price,
+        fee=fill.fee,
     )
     if margin > 0:
         token_transfer._pull(token, msg.sender, margin)
 
 
 # Quantities
-
-
-@internal
-@view
-def _quote(side: uint256, size: uint256, marks: Marks) -> (uint256, uint256):
-    """
-    @notice Fill price and fee of a trade on `side` (LONG buys, SHORT sells). The maker's fee
-            applies when the trade brings the skew nearer to zero: when its average leans the other
-            way.
-    """
-    doubled_skew: int256 = 2 * self._skew()
-    rate: uint256 = PARAMS.taker_fee
-    if side == constants.LONG:
-        doubled_skew += convert(size, int256)
-        if doubled_skew < 0:
-            rate = PARAMS.maker_fee
-    else:
-        doubled_skew -= convert(size, int256)
-        if doubled_skew > 0:
-            rate = PARAMS.maker_fee
-    fill_price: uint256 = margin_math._fill_price(
-        side, marks.price, doubled_skew, PARAMS.skew_scale
-    )
-    return fill_price, self._fraction_of_notional_up(size, fill_price, rate)
 
 
 @internal
@@ -716,43 +720,8 @@ def _change_margin(margin: uint256, added: uint256, taken: uint256) -> uint256:
 
 @internal
 @view
-def _tier_of(size: uint256) -> uint256:
-    """
-    @notice The first tier that admits `size`.
-    """
-    for tier: uint256 in range(constants.TIERS):
-        if size <= PARAMS.tiers[tier].max_size:
-            return tier
-    errors._require(False, errors.TIER_EXCEEDED)
-    return constants.TIERS
-
-
-@internal
-@view
-def _is_too_small(size: uint256, price: uint256) -> bool:
-    """
-    @notice Whether a position of `size` would be below the market's minimum or the protocol's.
-    """
-    return size < PARAMS.min_size or (
-        self._fraction_of_notional_up(size, price, constants.WAD) < constants.MIN_NOTIONAL
-    )
-
-
-@internal
-@view
 def _side_size(side: uint256) -> uint256:
     return (self._sizes >> (104 * side)) & constants.MAX_SIZE
-
-
-@internal
-@view
-def _skew() -> int256:
-    """
-    @notice Long size less short size.
-    """
-    return convert(self._side_size(constants.LONG), int256) - convert(
-        self._side_size(constants.SHORT), int256
-    )
 
 
 @internal
@@ -763,40 +732,22 @@ def _fraction_of_notional_up(size: uint256, price: uint256, fraction: uint256) -
 
 @internal
 @view
-def _reserved(price: uint256) -> uint256:
-    """
-    @notice Pool cash that backs the open interest at `price`.
-    """
-    return self._fraction_of_notional_up(
-        self._side_size(constants.LONG) + self._side_size(constants.SHORT),
-        price,
-        PARAMS.reserve_fraction,
-    )
-
-
-@internal
-@view
-def _net_trader_profit(marks: Marks) -> int256:
+def _net_trader_profit(marks: IPerpMarket.Marks) -> int256:
     """
     @notice Sum of all positions' values from the totals, unrounded: to be divided by VALUE_SCALE.
     """
-    profit: int256 = 0
+    marked: int256 = 0
     for side: uint256 in range(2):
-        profit += margin_math._side_value(
-            side,
-            self._side_size(side),
-            self._entry_costs[side],
-            self._entry_fundings[side],
-            marks.price,
-            marks.funding[side],
+        marked += margin_math._marked_value(
+            side, self._side_size(side), marks.price, marks.funding[side]
         )
-    return profit
+    return marked - self._entry_value
 
 
 @internal
 @view
 def _value(
-    position: IPerpMarket.Position, size: uint256, price: uint256, marks: Marks
+    position: IPerpMarket.Position, size: uint256, price: uint256, marks: IPerpMarket.Marks
 ) -> int256:
     """
     @notice pnl - funding of `size` units of a position at `price`.
@@ -814,7 +765,21 @@ def _value(
 
 @internal
 @view
-def _health(position: IPerpMarket.Position, marks: Marks) -> (int256, uint256):
+def _exit_value(
+    position: IPerpMarket.Position, size: uint256, price: uint256, marks: IPerpMarket.Marks
+) -> int256:
+    """
+    @notice Value of `size` units at the fill. The loss is bounded by the margin: a fill moved by
+            skew must not keep a healthy position from closing.
+    """
+    return max(
+        self._value(position, size, price, marks), -convert(position.margin, int256)
+    )
+
+
+@internal
+@view
+def _health(position: IPerpMarket.Position, marks: IPerpMarket.Marks) -> (int256, uint256):
     """
     @notice Equity and maintenance requirement.
     """
@@ -822,13 +787,13 @@ def _health(position: IPerpMarket.Position, marks: Marks) -> (int256, uint256):
         position, position.size, marks.price, marks
     )
     return equity, self._fraction_of_notional_up(
-        position.size, marks.price, PARAMS.tiers[position.tier].maintenance_fraction
+        position.size, marks.price, marks.terms.maintenance_fractions[position.tier]
     )
 
 
 @internal
 @view
-def _is_liquidatable(position: IPerpMarket.Position, marks: Marks) -> bool:
+def _is_liquidatable(position: IPerpMarket.Position, marks: IPerpMarket.Marks) -> bool:
     equity: int256 = 0
     requirement: uint256 = 0
     equity, requirement = self._health(position, marks)
@@ -840,62 +805,144 @@ def _is_liquidatable(position: IPerpMarket.Position, marks: Marks) -> bool:
 
 @internal
 @view
-def _accrued() -> Marks:
+def _accrued() -> IPerpMarket.Marks:
     """
-    @notice The stored marks with both funding indices brought to this block.
+    @notice The stored marks with both funding indices brought to this block, and the engine's
+            terms: what positions are measured by now.
     """
-    marks: Marks = self._load_marks()
+    marks: IPerpMarket.Marks = self._load_marks()
     elapsed: uint256 = block.timestamp - marks.accrued_at
+    marks.terms = staticcall engine.terms(elapsed, self._book_state(marks))
     if elapsed > 0:
-        funding_rate: int256 = funding_index._funding_rate(
-            self._skew(), PARAMS.skew_scale, PARAMS.max_funding_rate
-        )
-        utilisation_rate: uint256 = funding_index._utilisation_rate(
-            self._reserved(marks.price), staticcall pool.cash(), PARAMS.max_utilisation_rate
-        )
         for side: uint256 in range(2):
-            marks.funding[side] += funding_index._index_step(
-                side, funding_rate, utilisation_rate, marks.price, elapsed
-            )
+            marks.funding[side] += marks.terms.funding_steps[side]
         marks.accrued_at = block.timestamp
         marks.epoch += 1
     return marks
 
 
 @internal
-def _settle_marks() -> Marks:
+def _settle_marks() -> IPerpMarket.Marks:
     """
     @notice Accrues and stores.
     """
-    marks: Marks = self._accrued()
+    marks: IPerpMarket.Marks = self._accrued()
     self._store_marks(marks)
     return marks
 
 
 @internal
-def _settle_fresh_marks() -> Marks:
+def _settle_fresh_marks() -> IPerpMarket.Marks:
     """
-    @notice Accrues and stores; reverts when the price is stale.
+    @notice Accrues and stores; reverts when there is no valid price.
     """
-    marks: Marks = self._settle_marks()
-    errors._require(self._is_fresh(marks), errors.STALE_PRICE)
+    marks: IPerpMarket.Marks = self._settle_marks()
+    errors._require(not self._is_halted(), errors.HALTED)
+    errors._require(self._is_priced(marks), errors.STALE_PRICE)
     return marks
 
 
 @internal
-def _settle_tradable_marks() -> Marks:
+def _settle_tradable_marks() -> IPerpMarket.Marks:
     """
-    @notice What adds risk needs a fresh price and no liquidations left over.
+    @notice What adds risk needs a valid price, no work left over, and books that the tokens held
+            here cover. If they do not, exits stay open.
     """
     errors._require(not self._has_backlog(), errors.BACKLOG)
+    booked: uint256 = (self._book >> 128) + (self._ledgers & MASK_128) + (self._ledgers >> 128)
+    errors._require(
+        staticcall token.balanceOf(self) >= booked + self._credits, errors.BOOKS_BROKEN
+    )
     return self._settle_fresh_marks()
 
 
-# Liquidation
+# Liquidation and deleveraging
 
 
 @internal
-def _sweep(marks: Marks, max_visits: uint256) -> Sweep:
+def _work_off(marks: IPerpMarket.Marks, max_visits: uint256, recipient: address) -> Sweep:
+    """
+    @notice Liquidates what is due, then deleverages if the traders have won too much of the pool;
+            looks at no more than `max_visits` positions and records whether work is left over.
+    """
+    sweep: Sweep = self._sweep(marks, max_visits)
+    self._settle_rewards(sweep, recipient)
+    if self._record(marks, sweep.size) and not sweep.has_backlog:
+        sweep.has_backlog = self._deleverage(marks, max_visits - sweep.visits)
+    if sweep.has_backlog != self._has_backlog():
+        self._sizes ^= BACKLOG_BIT
+        log IPerpMarket.BacklogChanged(has_backlog=sweep.has_backlog)
+    return sweep
+
+
+@internal
+def _record(marks: IPerpMarket.Marks, liquidated_size: uint256) -> bool:
+    """
+    @notice Tells the engine what was liquidated and how the pool stands.
+    @return Whether the traders' profit is too large for the pool.
+    """
+    return extcall engine.record_update(
+        liquidated_size,
+        fixed_point._signed_div_ceil(self._net_trader_profit(marks), VALUE_SCALE),
+        staticcall pool.account(),
+    )
+
+
+@internal
+def _deleverage(marks: IPerpMarket.Marks, max_visits: uint256) -> bool:
+    """
+    @notice Closes at the price itself the positions that the engine names, from the other end of
+            the index.
+    @return Whether visits ran out before the profit fitted.
+    """
+    visited: DynArray[uint256, constants.MAX_VISITS] = []
+    has_backlog: bool = False
+    visited, has_backlog = extcall engine.choose_deleveraged(
+        marks.price,
+        marks.funding,
+        marks.epoch,
+        self._net_trader_profit(marks),
+        self._book_state(marks).cash,
+        max_visits,
+    )
+    for visit: uint256 in visited:
+        position_id: uint256 = visit >> 1
+        position: IPerpMarket.Position = self._load_position(position_id)
+        if visit & 1 == 1:
+            self._settle(position_id, position, marks, True)
+        else:
+            self._mark_seen(position_id, position, self._ring_of(position), marks)
+    return has_backlog
+
+
+@internal
+def _settle(
+    position_id: uint256,
+    position: IPerpMarket.Position,
+    marks: IPerpMarket.Marks,
+    is_deleveraged: bool,
+):
+    """
+    @notice Closes a whole position at the price itself without penalty.
+    """
+    close_out: CloseOut = self._close_out(position_id, position, marks, 0)
+    log IPerpMarket.PositionSettled(
+        position_id=position_id,
+        owner=position.owner,
+        size=position.size,
+        price=marks.price,
+        value=close_out.value,
+        claim=close_out.claim,
+        returned=close_out.returned,
+        insurance_used=close_out.insurance_used,
+        bad_debt=close_out.bad_debt,
+        is_deleveraged=is_deleveraged,
+    )
+    self._send_to_pool(close_out.pool_gain)
+
+
+@internal
+def _sweep(marks: IPerpMarket.Marks, max_visits: uint256) -> Sweep:
     """
     @notice Visits due buckets from the worst and liquidates what the integer rule says, until none
             is due or `max_visits` positions have been looked at.
@@ -914,7 +961,7 @@ def _sweep(marks: Marks, max_visits: uint256) -> Sweep:
                 continue
             cursor += (list_id - 1) << 24
             threshold: int256 = trigger_key._threshold(
-                side, marks.price, PARAMS.tiers[tier].maintenance_fraction, marks.funding[side]
+                side, marks.price, marks.terms.maintenance_fractions[tier], marks.funding[side]
             )
             for _: uint256 in range(constants.MAX_VISITS + 1):
                 if cursor == 0:
@@ -932,93 +979,124 @@ def _sweep(marks: Marks, max_visits: uint256) -> Sweep:
                     # Once round: every position of this ring is healthy at these marks.
                     cursor = trigger_index._next_ring(ring)
                 elif self._is_liquidatable(position, marks):
-                    reward: uint256 = 0
-                    pool_gain: uint256 = 0
-                    reward, pool_gain = self._liquidate(position_id, position, marks)
-                    sweep.liquidated += 1
-                    sweep.reward += reward
-                    sweep.pool_gain += pool_gain
+                    sweep = self._liquidate(position_id, position, marks, sweep)
                     if self._ring_heads[ring] == 0:
                         # The index has just looked for the next one, if this was the worst.
                         cursor = trigger_index._worst_ring(ring >> 24)
                         if cursor > ring:
                             cursor = trigger_index._next_ring(ring)
                 else:
-                    # Healthy: mark it seen and move it to the end of its ring.
-                    self._store_sizes(position_id, position.size, position.margin, marks.epoch)
-                    self._ring_heads[ring] = position.next_id
+                    self._mark_seen(position_id, position, ring, marks)
     return sweep
 
 
 @internal
+def _mark_seen(
+    position_id: uint256,
+    position: IPerpMarket.Position,
+    ring: uint256,
+    marks: IPerpMarket.Marks,
+):
+    """
+    @notice Stamps a position that needs nothing at these marks and moves it to the end of its ring.
+    """
+    self._store_sizes(position_id, position.size, position.margin, marks.epoch)
+    self._ring_heads[ring] = position.next_id
+
+
+@internal
 def _liquidate(
-    position_id: uint256, position: IPerpMarket.Position, marks: Marks
-) -> (uint256, uint256):
+    position_id: uint256, position: IPerpMarket.Position, marks: IPerpMarket.Marks, before: Sweep
+) -> Sweep:
     """
     @notice Liquidates a position that is liquidatable: in part if the rest then meets its initial
             requirement, in full otherwise. No other position is touched.
-    @return Reward to credit to whoever brought it about, and token units to send to the pool.
+    @return The sweep with it.
     """
-    value: int256 = self._value(position, position.size, marks.price, marks)
-    equity: int256 = convert(position.margin, int256) + value
+    close_out: CloseOut = empty(CloseOut)
     size: uint256 = position.size
-    penalty: uint256 = self._penalty(size, marks.price)
-    rest: IPerpMarket.Position = self._partial_rest(position, equity, penalty, marks)
-    self._detach(position_id, position)
-    claim: uint256 = 0
-    returned: uint256 = 0
-    insurance_used: uint256 = 0
-    bad_debt: uint256 = 0
+    penalty: uint256 = self._penalty(size, marks)
+    rest: IPerpMarket.Position = self._partial_rest(position, penalty, marks)
     if rest.size > 0:
         size -= rest.size
-        value = self._value(position, size, marks.price, marks)
-        penalty = self._penalty(size, marks.price)
+        close_out.value = self._value(position, size, marks.price, marks)
+        close_out.penalty = self._penalty(size, marks)
+        close_out.pool_gain = convert(-close_out.value, uint256)
+        self._detach(position_id, position)
         self._attach(position_id, rest)
     else:
-        claim = self._take_profit(position.owner, value)
-        equity -= convert(claim, int256)
-        self._erase(position_id)
-        if equity < 0:
-            penalty = 0
-            shortfall: uint256 = convert(-equity, uint256)
-            insurance_used = min(self._ledgers & MASK_128, shortfall)
-            bad_debt = shortfall - insurance_used
-            self._ledgers -= insurance_used
-            self.bad_debt += bad_debt
-        else:
-            penalty = min(penalty, convert(equity, uint256))
-            returned = convert(equity, uint256) - penalty
-            self._add_credit(position.owner, returned)
-    reward: uint256 = fixed_point._mul_div_down(penalty, PARAMS.keeper_share, constants.WAD)
-    self._add_to_ledgers(penalty - reward, 0)
+        close_out = self._close_out(position_id, position, marks, penalty)
+    reward: uint256 = fixed_point._mul_div_down(
+        close_out.penalty, marks.terms.keeper_share, constants.WAD
+    )
+    self._add_to_ledgers(close_out.penalty - reward, 0)
     log IPerpMarket.PositionLiquidated(
         position_id=position_id,
         owner=position.owner,
         size=size,
         price=marks.price,
-        value=value,
-        penalty=penalty,
+        value=close_out.value,
+        penalty=close_out.penalty,
         reward=reward,
-        returned=returned,
-        insurance_used=insurance_used,
-        bad_debt=bad_debt,
+        returned=close_out.returned,
+        insurance_used=close_out.insurance_used,
+        bad_debt=close_out.bad_debt,
     )
-    pool_gain: uint256 = 0
-    if value < 0:
-        pool_gain = convert(-value, uint256) - bad_debt
-    return reward, pool_gain
+    sweep: Sweep = before
+    sweep.liquidated += 1
+    sweep.size += size
+    sweep.reward += reward
+    sweep.pool_gain += close_out.pool_gain
+    return sweep
+
+
+@internal
+def _close_out(
+    position_id: uint256,
+    position: IPerpMarket.Position,
+    marks: IPerpMarket.Marks,
+    full_penalty: uint256,
+) -> CloseOut:
+    """
+    @notice Closes a whole position at the price itself and credits its owner with what is left of
+            the equity. A shortfall is covered by the reserve as far as the engine lets it; the rest
+            is the pool's loss.
+    """
+    close_out: CloseOut = empty(CloseOut)
+    close_out.value = self._value(position, position.size, marks.price, marks)
+    self._detach(position_id, position)
+    self._erase(position_id)
+    close_out.claim = self._take_profit(position.owner, close_out.value)
+    equity: int256 = (
+        convert(position.margin, int256) + close_out.value - convert(close_out.claim, int256)
+    )
+    if equity < 0:
+        shortfall: uint256 = convert(-equity, uint256)
+        close_out.insurance_used = extcall engine.cover_shortfall(
+            shortfall, self._ledgers & MASK_128
+        )
+        close_out.bad_debt = shortfall - close_out.insurance_used
+        self._ledgers -= close_out.insurance_used
+        self.bad_debt += close_out.bad_debt
+    else:
+        close_out.penalty = min(full_penalty, convert(equity, uint256))
+        close_out.returned = convert(equity, uint256) - close_out.penalty
+        self._add_credit(position.owner, close_out.returned)
+    if close_out.value < 0:
+        close_out.pool_gain = convert(-close_out.value, uint256) - close_out.bad_debt
+    return close_out
 
 
 @internal
 @view
-def _penalty(size: uint256, price: uint256) -> uint256:
-    return self._fraction_of_notional_up(size, price, PARAMS.liquidation_penalty)
+def _penalty(size: uint256, marks: IPerpMarket.Marks) -> uint256:
+    return self._fraction_of_notional_up(size, marks.price, marks.terms.liquidation_penalty)
 
 
 @internal
 @view
 def _partial_rest(
-    position: IPerpMarket.Position, equity: int256, full_penalty: uint256, marks: Marks
+    position: IPerpMarket.Position, full_penalty: uint256, marks: IPerpMarket.Marks
 ) -> IPerpMarket.Position:
     """
     @notice What stays open after a partial liquidation; size zero when none can: too little
@@ -1026,30 +1104,30 @@ def _partial_rest(
     """
     rest: IPerpMarket.Position = position
     rest.size = 0
+    equity: int256 = convert(position.margin, int256) + self._value(
+        position, position.size, marks.price, marks
+    )
     if equity <= 0:
         return rest
-    size: uint256 = margin_math._partial_size_down(
-        convert(equity, uint256),
-        full_penalty,
-        marks.price,
-        PARAMS.tiers[position.tier].initial_fraction,
-        PARAMS.liquidation_penalty,
-        NOTIONAL_SCALE,
+    tier: uint256 = 0
+    size: uint256 = 0
+    size, tier = staticcall engine.partial_terms(
+        position.tier, convert(equity, uint256), full_penalty, marks.price
     )
-    if self._is_too_small(size, marks.price) or size >= position.size:
+    if size == 0 or size >= position.size:
         return rest
     closed: uint256 = position.size - size
     value: int256 = self._value(position, closed, marks.price, marks)
     margin: int256 = (
         convert(position.margin, int256)
         + value
-        - convert(self._penalty(closed, marks.price), int256)
+        - convert(self._penalty(closed, marks), int256)
     )
     # A profit would have to be paid by the pool first; that is left to the full liquidation.
     if value > 0 or margin <= 0:
         return rest
     rest.margin = convert(margin, uint256)
-    rest.tier = self._tier_of(size)
+    rest.tier = tier
     rest.size = size
     if self._is_liquidatable(rest, marks):
         rest.size = 0
@@ -1057,14 +1135,11 @@ def _partial_rest(
 
 
 @internal
-def _finish_sweep(sweep: Sweep, recipient: address):
+def _settle_rewards(sweep: Sweep, recipient: address):
     """
-    @notice Credits the rewards, records the backlog and sends the pool its gains: one transfer.
+    @notice Credits the rewards and sends the pool its gains: one transfer.
     """
     self._add_credit(recipient, sweep.reward)
-    if sweep.has_backlog != self._has_backlog():
-        self._sizes ^= 1 << 208
-        log IPerpMarket.BacklogChanged(has_backlog=sweep.has_backlog)
     self._send_to_pool(sweep.pool_gain)
 
 
@@ -1072,32 +1147,25 @@ def _finish_sweep(sweep: Sweep, recipient: address):
 
 
 @internal
-def _realise(position: IPerpMarket.Position, gain: int256) -> (uint256, uint256):
+@pure
+def _balance(position: IPerpMarket.Position, gain: int256, claim: uint256) -> uint256:
     """
-    @notice Turns a gain or loss, at most the margin, into tokens held here.
-    @return Margin after it, and the part of a profit that became a claim.
+    @notice Margin after a gain or loss, at most the margin, of which a part became a claim.
     """
-    claim: uint256 = self._take_profit(position.owner, gain)
-    balance: int256 = convert(position.margin, int256) + gain - convert(claim, int256)
-    return convert(balance, uint256), claim
+    return convert(convert(position.margin, int256) + gain - convert(claim, int256), uint256)
 
 
 @internal
 def _take_profit(owner: address, gain: int256) -> uint256:
     """
     @notice Has the pool pay a profit to this contract; what it cannot pay becomes the owner's
-            claim.
+            claim there.
     @return The claim.
     """
     if gain <= 0:
         return 0
     profit: uint256 = convert(gain, uint256)
-    claim: uint256 = profit - extcall pool.pay_profit(profit)
-    if claim > 0:
-        self.claim_of[owner] += claim
-        owed: uint256 = self._owed
-        self._store_owed(owed & MASK_128, (owed >> 128) + claim)
-    return claim
+    return profit - extcall pool.pay_profit(owner, profit)
 
 
 @internal
@@ -1117,8 +1185,7 @@ def _send_to_pool(amount: uint256):
 def _add_credit(owner: address, amount: uint256):
     if amount > 0:
         self.credit_of[owner] += amount
-        owed: uint256 = self._owed
-        self._store_owed((owed & MASK_128) + amount, owed >> 128)
+        self._credits += amount
 
 
 @internal
@@ -1139,7 +1206,34 @@ def _new_position_id() -> uint256:
 @internal
 @view
 def _has_backlog() -> bool:
-    return self._sizes >> 208 != 0
+    return self._sizes & BACKLOG_BIT != 0
+
+
+@internal
+@view
+def _is_halted() -> bool:
+    return self._sizes & HALT_BIT != 0
+
+
+@internal
+@view
+def _totals() -> IPerpMarket.Totals:
+    ledgers: uint256 = self._ledgers
+    book: uint256 = self._book
+    return IPerpMarket.Totals(
+        long_size=self._side_size(constants.LONG),
+        short_size=self._side_size(constants.SHORT),
+        has_backlog=self._has_backlog(),
+        is_halted=self._is_halted(),
+        entry_value=self._entry_value,
+        positions=book & MASK_64,
+        open_positions=(book >> 64) & MASK_64,
+        margin=book >> 128,
+        insurance=ledgers & MASK_128,
+        fees=ledgers >> 128,
+        credits=self._credits,
+        bad_debt=self.bad_debt,
+    )
 
 
 @internal
@@ -1157,8 +1251,9 @@ def _attach(position_id: uint256, position: IPerpMarket.Position):
             its ring, unseen in this epoch.
     """
     self._sizes += position.size << (104 * position.side)
-    self._entry_costs[position.side] += position.size * position.entry_price
-    self._entry_fundings[position.side] += convert(position.size, int256) * position.entry_funding
+    self._entry_value += margin_math._marked_value(
+        position.side, position.size, position.entry_price, position.entry_funding
+    )
     self._book += (1 << 64) | (position.margin << 128)
     self._positions[position_id][0] = (
         convert(position.owner, uint256) | (position.side << 160) | (position.tier << 161)
@@ -1184,8 +1279,9 @@ def _detach(position_id: uint256, position: IPerpMarket.Position):
     @notice Takes a stored position out of the totals and out of its ring.
     """
     self._sizes -= position.size << (104 * position.side)
-    self._entry_costs[position.side] -= position.size * position.entry_price
-    self._entry_fundings[position.side] -= convert(position.size, int256) * position.entry_funding
+    self._entry_value -= margin_math._marked_value(
+        position.side, position.size, position.entry_price, position.entry_funding
+    )
     self._book -= (1 << 64) | (position.margin << 128)
     ring: uint256 = self._ring_of(position)
     if position.next_id == position_id:
@@ -1228,10 +1324,10 @@ def _ring_of(position: IPerpMarket.Position) -> uint256:
 
 @internal
 @view
-def _load_marks() -> Marks:
+def _load_marks() -> IPerpMarket.Marks:
     word: uint256 = self._marks
     funding: uint256 = self._funding
-    return Marks(
+    return IPerpMarket.Marks(
         price=word & constants.MAX_PRICE,
         price_time=(word >> 88) & MASK_48,
         accrued_at=(word >> 136) & MASK_48,
@@ -1240,11 +1336,12 @@ def _load_marks() -> Marks:
             convert(funding & MASK_128, int256) - FUNDING_OFFSET,
             convert(funding >> 128, int256) - FUNDING_OFFSET,
         ],
+        terms=empty(IRiskEngine.Terms),
     )
 
 
 @internal
-def _store_marks(marks: Marks):
+def _store_marks(marks: IPerpMarket.Marks):
     self._marks = (
         marks.price | (marks.price_time << 88) | (marks.accrued_at << 136) | (marks.epoch << 184)
     )
@@ -1292,8 +1389,3 @@ def _link(previous_id: uint256, next_id: uint256):
     self._positions[previous_id][0] = cleared | (next_id << 216)
     cleared = self._positions[next_id][0] & ~(MASK_40 << 176)
     self._positions[next_id][0] = cleared | (previous_id << 176)
-
-
-@internal
-def _store_owed(credits: uint256, claims: uint256):
-    self._owed = credits | (claims << 128)

@@ -15,12 +15,18 @@
              market again and again; see docs/shutdown.md.
 """
 
+from contracts.interfaces import ILiquidityPool
+from contracts.interfaces import IPerpMarket
 from contracts.interfaces import IRiskEngine
 from contracts.modules import breaker_causes
 from contracts.modules import constants
 from contracts.modules import dynamic_margin
 from contracts.modules import errors
 from contracts.modules import fixed_point
+from contracts.modules import funding_index
+from contracts.modules import index_walk
+from contracts.modules import margin_math
+from contracts.modules import trigger_key
 
 implements: IRiskEngine
 
@@ -28,6 +34,9 @@ version: public(constant(String[8])) = "0.2.0"
 
 market: public(immutable(address))
 configurator: public(immutable(address))
+PARAMS: immutable(IPerpMarket.MarketParams)
+NOTIONAL_SCALE: immutable(uint256)
+VALUE_SCALE: immutable(uint256)
 
 # Seconds after which the next price is accepted without confirmation.
 MAX_HALT: constant(uint256) = 3_600
@@ -54,6 +63,8 @@ _price_windows: uint256[2]  # previous price 88 | current price 88 | start 48
 _results: uint256  # previous 104 | current 104, each offset by 2**103 | start 48
 _liquidations: uint256  # size 104 | start 48
 _deficits: uint256  # drawn 96 | bad debt 96 | start 48
+# Where deleveraging stopped for want of visits: equity per unit 128, offset by 2**127 | epoch 128
+_deleverage_cursor: uint256
 
 MASK_17: constant(uint256) = 2**17 - 1
 MASK_20: constant(uint256) = 2**20 - 1
@@ -62,19 +73,32 @@ MASK_48: constant(uint256) = 2**48 - 1
 MASK_60: constant(uint256) = 2**60 - 1
 MASK_104: constant(uint256) = 2**104 - 1
 MASK_128: constant(uint256) = 2**128 - 1
+CURSOR_OFFSET: constant(int256) = 2**127
+LISTS: constant(uint256) = 2 * constants.TIERS
+RING_HEADS: constant(uint256) = 3
+# Visits, and rings that turn out to have been seen.
+MAX_STEPS: constant(uint256) = 64
 HALT_BIT: constant(uint256) = 2**236
 MAX_RESULT: constant(int256) = 2**103 - 1
 RESULT_OFFSET: constant(int256) = 2**103
 
 
 @deploy
-def __init__(configurator_: address, params: IRiskEngine.RiskParams):
+def __init__(
+    configurator_: address,
+    decimals: uint256,
+    params: IPerpMarket.MarketParams,
+    risk: IRiskEngine.RiskParams,
+):
     """
     @notice Called by the market that it belongs to.
     """
     market = msg.sender
     configurator = configurator_
-    self._store_params(params, params.maintenance_fractions)
+    PARAMS = params
+    NOTIONAL_SCALE = 10 ** (36 - decimals)
+    VALUE_SCALE = 10 ** (45 - decimals)
+    self._store_params(risk, risk.maintenance_fractions)
     self._store_results(0, 0, block.timestamp)
 
 
@@ -100,11 +124,9 @@ def observe_price(
     if is_halted and price_time <= (self._pending >> 88) & MASK_48:
         return False
     rules: uint256 = self._rules
+    confidence_ratio: uint256 = fixed_point._mul_div_up(confidence, constants.WAD, price)
     errors._require(
-        confidence
-        <= fixed_point._mul_div_down(
-            price, ((rules >> 120) & MASK_24) * constants.FRACTION_UNIT, constants.WAD
-        ),
+        confidence_ratio <= ((rules >> 120) & MASK_24) * constants.FRACTION_UNIT,
         errors.CONFIDENCE_TOO_WIDE,
     )
     variance: uint256 = state & MASK_128
@@ -113,26 +135,26 @@ def observe_price(
         for i: uint256 in range(2):
             self._store_price_window(i, price, price, price_time)
     else:
+        change: uint256 = dynamic_margin._change(price, last_price)
         max_jump: uint256 = ((rules >> 48) & MASK_24) * constants.FRACTION_UNIT
-        is_jump: bool = self._has_moved(price, last_price, max_jump)
         if is_halted:
-            if not self._is_confirmed(price, is_jump, max_jump):
+            if not self._is_confirmed(price, change, max_jump):
                 self._hold(price, price_time, self._pending >> 184)
                 return False
             self._pending = 0
             log IRiskEngine.PriceConfirmed(price=price, price_time=price_time)
             reduce_only_until = self._tripped(breaker_causes.JUMP, reduce_only_until)
-        elif is_jump:
+        elif change > max_jump:
             self._state = state | HALT_BIT
             self._hold(price, price_time, block.timestamp)
             return False
         variance = dynamic_margin._next_variance(
-            variance, price, last_price, price_time - last_time, (rules >> 184) & MASK_20
+            variance, change, price_time - last_time, (rules >> 184) & MASK_20
         )
         for i: uint256 in range(2):
             window: uint256 = self._price_windows[i]
-            max_move: uint256 = ((rules >> (24 * i)) & MASK_24) * constants.FRACTION_UNIT
-            if self._has_moved(price, window & constants.MAX_PRICE, max_move):
+            change = dynamic_margin._change(price, window & constants.MAX_PRICE)
+            if change > ((rules >> (24 * i)) & MASK_24) * constants.FRACTION_UNIT:
                 reduce_only_until = self._tripped(
                     breaker_causes.MOVE_SHORT + i, reduce_only_until
                 )
@@ -140,21 +162,20 @@ def observe_price(
                 self._store_price_window(
                     i, (window >> 88) & constants.MAX_PRICE, price, price_time
                 )
-    self._store_state(
-        variance, reduce_only_until, fixed_point._mul_div_up(confidence, constants.WAD, price)
-    )
+    self._store_state(variance, reduce_only_until, confidence_ratio)
     return True
 
 
 @external
-def record_update(liquidated_size: uint256, pool_result: int256, cash: uint256) -> uint256:
+def record_update(
+    liquidated_size: uint256, net_profit: int256, account: ILiquidityPool.Account
+) -> bool:
     """
     @notice Takes note of what a settlement of the market did. Market only.
     @param liquidated_size Size liquidated, WAD.
-    @param pool_result What the pool has gained (positive) or lost to traders so far, unrealised
-           included, token units.
-    @param cash The pool's cash, token units.
-    @return Most net profit of traders before the market deleverages, of free cash, WAD.
+    @param net_profit The traders' net unrealised profit, token units, rounded up.
+    @param account The pool's cash, claims and realised result, token units.
+    @return Whether the profit is above its share of the pool's free cash.
     """
     errors._require(msg.sender == market, errors.NOT_MARKET)
     rules: uint256 = self._rules
@@ -163,18 +184,95 @@ def record_update(liquidated_size: uint256, pool_result: int256, cash: uint256) 
         if self._add_liquidated(liquidated_size, window) > self._limits & MASK_104:
             self._trip(breaker_causes.LIQUIDATED_VOLUME)
     results: uint256 = self._results
-    result: int256 = max(min(pool_result, MAX_RESULT), -MAX_RESULT)
+    result: int256 = max(min(account.result - net_profit, MAX_RESULT), -MAX_RESULT)
     loss: int256 = convert(results & MASK_104, int256) - RESULT_OFFSET - result
     max_loss: uint256 = ((rules >> 72) & MASK_24) * constants.FRACTION_UNIT
     if loss > 0 and convert(loss, uint256) > fixed_point._mul_div_down(
-        cash, max_loss, constants.WAD
+        account.cash, max_loss, constants.WAD
     ):
         self._trip(breaker_causes.POOL_LOSS)
     if block.timestamp >= (results >> 208) + window:
         self._store_results(
             convert((results >> 104) & MASK_104, int256) - RESULT_OFFSET, result, block.timestamp
         )
-    return ((rules >> 96) & MASK_24) * constants.FRACTION_UNIT
+    return self._is_profit_too_large(
+        net_profit, account.cash - min(account.cash, account.claims), rules
+    )
+
+
+@external
+def choose_deleveraged(
+    price: uint256,
+    funding: int256[2],
+    epoch: uint256,
+    net_profit: int256,
+    cash: uint256,
+    max_visits: uint256,
+) -> (DynArray[uint256, constants.MAX_VISITS], bool):
+    """
+    @notice Names the positions to close because the traders' profit is too large: those in profit,
+            from the other end of the index, with the most equity per unit of size first whatever
+            their list, until the profit fits. The last one is the first that makes it fit. Market
+            only.
+    @param price WAD; `funding` the two indices; `epoch` of both.
+    @param net_profit The traders' net profit, unrounded (to be divided by the value scale).
+    @param cash The pool's free cash, token units.
+    @param max_visits Positions to look at.
+    @return Positions looked at, id * 2 + 1 to close and id * 2 to be marked as seen, in the order
+            of their rings; and whether visits ran out.
+    """
+    errors._require(msg.sender == market, errors.NOT_MARKET)
+    source: IPerpMarket = IPerpMarket(market)
+    rules: uint256 = self._rules
+    visited: DynArray[uint256, constants.MAX_VISITS] = []
+    profit: int256 = net_profit
+    left: uint256 = cash
+    marked: int256[2] = [
+        margin_math._marked_value(constants.LONG, 1, price, funding[0]),
+        margin_math._marked_value(constants.SHORT, 1, price, funding[1]),
+    ]
+    rings: uint256[8] = self._farthest_rings(source, marked, epoch)
+    list_id: uint256 = 0
+    equity: int256 = 0
+    first_id: uint256 = 0
+    position_id: uint256 = 0
+    for _: uint256 in range(MAX_STEPS):
+        if position_id == 0:
+            list_id, equity = self._farthest_list(rings, marked)
+            if rings[list_id] == 0:
+                return visited, False
+            first_id = staticcall source.index_word(RING_HEADS, rings[list_id] - 1)
+            position_id = first_id
+        if len(visited) == max_visits:
+            break
+        position: IPerpMarket.Position = staticcall source.position(position_id)
+        next_id: uint256 = position.next_id
+        if position.epoch == epoch:
+            # Once round: those seen at these marks are last in their ring.
+            next_id = first_id
+        else:
+            value: int256 = margin_math._marked_value(
+                position.side, position.size, price, funding[position.side]
+            ) - margin_math._marked_value(
+                position.side, position.size, position.entry_price, position.entry_funding
+            )
+            gain: int256 = fixed_point._signed_div_floor(value, VALUE_SCALE)
+            if gain > 0:
+                visited.append(2 * position_id + 1)
+                profit -= value
+                left -= min(left, convert(gain, uint256))
+                if not self._is_profit_too_large(
+                    fixed_point._signed_div_ceil(profit, VALUE_SCALE), left, rules
+                ):
+                    return visited, False
+            else:
+                visited.append(2 * position_id)
+        position_id = next_id
+        if position_id == first_id:
+            rings[list_id] = index_walk._ring_from(source, rings[list_id])
+            position_id = 0
+    self._deleverage_cursor = convert(equity + CURSOR_OFFSET, uint256) | (epoch << 128)
+    return visited, True
 
 
 @external
@@ -247,55 +345,134 @@ def restrict(until: uint256):
 
 @external
 @view
-def terms() -> IRiskEngine.Terms:
+def terms(elapsed: uint256, book: IRiskEngine.Book) -> IRiskEngine.Terms:
     """
-    @notice Maintenance fractions of this moment, initial fractions before volatility, confidence
-            and crowding, and fee rates: WAD.
+    @notice What positions are measured by at this moment.
+    @param elapsed Seconds since the funding indices were last accrued.
+    @param book Price, sizes and cash that held meanwhile.
+    @return Maintenance fractions, what a unit of each side has paid meanwhile, the pool's reserve,
+            and the fixed parameters of a liquidation.
     """
-    word: uint256 = self._terms
+    reserved: uint256 = self._reserved(book)
+    funding_rate: int256 = funding_index._funding_rate(
+        convert(book.long_size, int256) - convert(book.short_size, int256),
+        PARAMS.skew_scale,
+        PARAMS.max_funding_rate,
+    )
+    utilisation_rate: uint256 = funding_index._utilisation_rate(
+        reserved, book.cash, PARAMS.max_utilisation_rate
+    )
     return IRiskEngine.Terms(
         maintenance_fractions=self._present_maintenance(),
-        initial_fractions=self._fractions(word >> 96),
-        maker_fee=((word >> 192) & MASK_17) * constants.FRACTION_UNIT,
-        taker_fee=((word >> 209) & MASK_17) * constants.FRACTION_UNIT,
+        funding_steps=[
+            funding_index._index_step(
+                constants.LONG, funding_rate, utilisation_rate, book.price, elapsed
+            ),
+            funding_index._index_step(
+                constants.SHORT, funding_rate, utilisation_rate, book.price, elapsed
+            ),
+        ],
+        reserved=reserved,
+        liquidation_penalty=PARAMS.liquidation_penalty,
+        keeper_share=PARAMS.keeper_share,
+        max_price_age=PARAMS.max_price_age,
     )
 
 
 @external
 @view
 def increase_terms(
-    tier: uint256, side_size: uint256, other_size: uint256, reserved: uint256, cash: uint256
-) -> uint256:
+    side: uint256, position_size: uint256, size: uint256, book: IRiskEngine.Book
+) -> IRiskEngine.Fill:
     """
-    @notice Checks what adds size against breakers and caps.
-    @param tier Of the whole position, 0 to 3.
-    @param side_size Open interest of its side with what is added, WAD.
-    @param other_size Open interest of the other side, WAD.
-    @param reserved What the pool must hold with what is added, token units.
-    @param cash What the pool holds, less what it owes, token units.
-    @return Initial fraction, WAD.
+    @notice Checks a size increase against breakers and caps, and prices it.
+    @param side Of the position, 0 long, 1 short.
+    @param position_size Its size before, WAD; zero to open one.
+    @param size What is added, WAD.
+    @param book The market before.
+    @return Tier and initial fraction of the whole, fill price and fee.
     """
+    errors._require(size > 0, errors.ZERO_SIZE)
+    errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
     self._require_unrestricted()
+    errors._require(
+        not self._is_too_small(position_size + size, book.price), errors.SIZE_TOO_SMALL
+    )
+    tier: uint256 = self._tier_of(position_size + size)
+    after: IRiskEngine.Book = book
+    side_size: uint256 = book.long_size + size
+    other_size: uint256 = book.short_size
+    if side == constants.LONG:
+        after.long_size = side_size
+    else:
+        side_size = book.short_size + size
+        other_size = book.long_size
+        after.short_size = side_size
     caps: uint256 = self._caps
-    max_skew: uint256 = caps >> 104
     errors._require(side_size <= caps & MASK_104, errors.OPEN_INTEREST_CAP)
-    errors._require(side_size - min(side_size, max_skew) <= other_size, errors.SKEW_CAP)
-    errors._require(reserved <= cash, errors.RESERVE_EXCEEDED)
-    return self._initial_fraction(tier, reserved, cash)
+    errors._require(side_size <= other_size + (caps >> 104), errors.SKEW_CAP)
+    reserved: uint256 = self._reserved(after)
+    errors._require(reserved <= book.cash, errors.RESERVE_EXCEEDED)
+    fill: IRiskEngine.Fill = self._fill(side, size, book)
+    fill.tier = tier
+    fill.initial_fraction = self._initial_fraction(tier, reserved, book.cash)
+    return fill
 
 
 @external
 @view
-def removal_terms(tier: uint256, reserved: uint256, cash: uint256) -> uint256:
+def exit_terms(
+    side: uint256, position_size: uint256, size: uint256, book: IRiskEngine.Book
+) -> IRiskEngine.Fill:
+    """
+    @notice Prices closing `size` units of a position; nothing but its own rest can be in the way.
+    @param side Of the position, 0 long, 1 short.
+    @param position_size Its size before, WAD.
+    @param size What is closed, WAD.
+    @param book The market before.
+    @return Tier of the rest, fill price and fee.
+    """
+    rest: uint256 = position_size - size
+    errors._require(rest == 0 or not self._is_too_small(rest, book.price), errors.SIZE_TOO_SMALL)
+    fill: IRiskEngine.Fill = self._fill(constants.SHORT - side, size, book)
+    fill.tier = self._tier_of(rest)
+    return fill
+
+
+@external
+@view
+def removal_terms(tier: uint256, book: IRiskEngine.Book) -> uint256:
     """
     @notice Checks what takes margin out against breakers.
     @param tier Of the position, 0 to 3.
-    @param reserved What the pool must hold, token units.
-    @param cash What the pool holds, less what it owes, token units.
+    @param book The market.
     @return Initial fraction, WAD.
     """
     self._require_unrestricted()
-    return self._initial_fraction(tier, reserved, cash)
+    return self._initial_fraction(tier, self._reserved(book), book.cash)
+
+
+@external
+@view
+def partial_terms(
+    tier: uint256, equity: uint256, full_penalty: uint256, price: uint256
+) -> (uint256, uint256):
+    """
+    @notice Size that may stay open after a partial liquidation so that it meets the tier's initial
+            fraction (neither volatility nor the crowd makes it smaller), and its tier. Size zero
+            when none may stay.
+    """
+    size: uint256 = margin_math._partial_size_down(
+        equity,
+        full_penalty,
+        price,
+        ((self._terms >> (96 + 24 * tier)) & MASK_24) * constants.FRACTION_UNIT,
+        PARAMS.liquidation_penalty,
+        NOTIONAL_SCALE,
+    )
+    if size > constants.MAX_SIZE or self._is_too_small(size, price):
+        return 0, tier
+    return size, min(tier, self._tier_or_last(size))
 
 
 @external
@@ -353,32 +530,176 @@ def breaker() -> IRiskEngine.Breaker:
     )
 
 
-# Prices
+@external
+@view
+def market_params() -> IPerpMarket.MarketParams:
+    """
+    @notice The parameters that never change: sizes, fractions and rates per second WAD, age in
+            seconds.
+    """
+    return PARAMS
 
 
-@internal
-@pure
-def _has_moved(price: uint256, reference: uint256, fraction: uint256) -> bool:
-    """
-    @notice Whether a price is farther from the reference than that fraction of it.
-    """
-    move: uint256 = max(price, reference) - min(price, reference)
-    return move > fixed_point._mul_div_down(reference, fraction, constants.WAD)
+# Trades
 
 
 @internal
 @view
-def _is_confirmed(price: uint256, is_jump: bool, max_jump: uint256) -> bool:
+def _fill(side: uint256, size: uint256, book: IRiskEngine.Book) -> IRiskEngine.Fill:
+    """
+    @notice Fill price and fee of a trade on `side` (LONG buys, SHORT sells). The maker's fee
+            applies when the trade brings the skew nearer to zero: when its average leans the other
+            way.
+    """
+    doubled_skew: int256 = 2 * (
+        convert(book.long_size, int256) - convert(book.short_size, int256)
+    )
+    is_maker: bool = False
+    if side == constants.LONG:
+        doubled_skew += convert(size, int256)
+        is_maker = doubled_skew < 0
+    else:
+        doubled_skew -= convert(size, int256)
+        is_maker = doubled_skew > 0
+    fill: IRiskEngine.Fill = empty(IRiskEngine.Fill)
+    fill.price = margin_math._fill_price(side, book.price, doubled_skew, PARAMS.skew_scale)
+    fees: uint256 = self._terms >> 192
+    fill.fee = self._fraction_of_notional_up(
+        size, fill.price, (fees if is_maker else fees >> 17) & MASK_17, constants.FRACTION_UNIT
+    )
+    return fill
+
+
+@internal
+@view
+def _reserved(book: IRiskEngine.Book) -> uint256:
+    """
+    @notice Pool cash that backs the open interest.
+    """
+    return self._fraction_of_notional_up(
+        book.long_size + book.short_size, book.price, PARAMS.reserve_fraction, 1
+    )
+
+
+@internal
+@view
+def _fraction_of_notional_up(
+    size: uint256, price: uint256, fraction: uint256, unit: uint256
+) -> uint256:
+    return margin_math._fraction_of_notional_up(size, price, fraction * unit, NOTIONAL_SCALE)
+
+
+@internal
+@view
+def _is_too_small(size: uint256, price: uint256) -> bool:
+    """
+    @notice Whether a position of `size` would be below the market's minimum or the protocol's.
+    """
+    return size < PARAMS.min_size or (
+        self._fraction_of_notional_up(size, price, constants.WAD, 1) < constants.MIN_NOTIONAL
+    )
+
+
+@internal
+@view
+def _tier_of(size: uint256) -> uint256:
+    """
+    @notice The first tier that admits `size`.
+    """
+    tier: uint256 = self._tier_or_last(size)
+    errors._require(size <= PARAMS.tier_sizes[tier], errors.TIER_EXCEEDED)
+    return tier
+
+
+@internal
+@view
+def _tier_or_last(size: uint256) -> uint256:
+    for tier: uint256 in range(constants.TIERS):
+        if size <= PARAMS.tier_sizes[tier]:
+            return tier
+    return constants.TIERS - 1
+
+
+# Deleveraging
+
+
+@internal
+@view
+def _is_profit_too_large(net_profit: int256, cash: uint256, rules: uint256) -> bool:
+    """
+    @notice Whether the traders' net profit is above its share of the pool's free cash.
+    """
+    share: uint256 = ((rules >> 96) & MASK_24) * constants.FRACTION_UNIT
+    return net_profit > convert(
+        fixed_point._mul_div_down(cash, share, constants.WAD), int256
+    )
+
+
+@internal
+@view
+def _farthest_rings(source: IPerpMarket, marked: int256[2], epoch: uint256) -> uint256[8]:
+    """
+    @notice By list, the ring whose positions have the most equity per unit, plus one; of those that
+            have not been seen at these marks.
+    """
+    cursor: uint256 = self._deleverage_cursor
+    rings: uint256[8] = empty(uint256[8])
+    for list_id: uint256 in range(LISTS):
+        bucket: uint256 = 0
+        if cursor >> 128 == epoch:
+            bucket = trigger_key._bucket_of(
+                marked[self._side_of(list_id)]
+                - (convert(cursor & MASK_128, int256) - CURSOR_OFFSET)
+            )
+        rings[list_id] = index_walk._ring_from(source, (list_id << 24) | bucket)
+    return rings
+
+
+@internal
+@pure
+def _farthest_list(rings: uint256[8], marked: int256[2]) -> (uint256, int256):
+    """
+    @notice The list whose ring has the most equity per unit of size, and how much: what a unit is
+            marked at less the ring's highest key.
+    """
+    farthest: uint256 = 0
+    most: int256 = min_value(int256)
+    for list_id: uint256 in range(LISTS):
+        if rings[list_id] > 0:
+            equity: int256 = marked[self._side_of(list_id)] - trigger_key._highest_key(
+                (rings[list_id] - 1) & MASK_24
+            )
+            if equity > most:
+                most = equity
+                farthest = list_id
+    return farthest, most
+
+
+@internal
+@pure
+def _side_of(list_id: uint256) -> uint256:
+    return constants.LONG if list_id < constants.TIERS else constants.SHORT
+
+
+# Prices
+
+
+@internal
+@view
+def _is_confirmed(price: uint256, change: uint256, max_jump: uint256) -> bool:
     """
     @notice Whether a price in a halt takes effect: in a later block than the one held, near it or
-            near the price in effect; or any, after MAX_HALT.
+            near the price in effect (`change` is how far it is from that); or any, after MAX_HALT.
     """
     pending: uint256 = self._pending
     if block.timestamp >= (pending >> 184) + MAX_HALT:
         return True
     if block.timestamp <= (pending >> 136) & MASK_48:
         return False
-    return not is_jump or not self._has_moved(price, pending & constants.MAX_PRICE, max_jump)
+    return (
+        change <= max_jump
+        or dynamic_margin._change(price, pending & constants.MAX_PRICE) <= max_jump
+    )
 
 
 @internal

@@ -11,6 +11,20 @@ from contracts.modules import fixed_point
 
 @internal
 @pure
+def _marked_value(side: uint256, size: uint256, price: uint256, funding: int256) -> int256:
+    """
+    @notice size * (d * price - funding), d = 1 for a long and -1 for a short, unrounded: what a
+            size is marked at. The difference of two marks, now and at entry, is pnl less funding,
+            for one position and for the sums of all.
+    """
+    per_unit: int256 = convert(price * constants.FUNDING_PRECISION, int256)
+    if side == constants.SHORT:
+        per_unit = -per_unit
+    return convert(size, int256) * (per_unit - funding)
+
+
+@internal
+@pure
 def _position_value(
     side: uint256,
     size: uint256,
@@ -23,34 +37,10 @@ def _position_value(
     """
     @notice Token units the position has gained (positive) or lost: pnl less funding, one floor.
     """
-    gain: int256 = convert(price, int256) - convert(entry_price, int256)
-    if side == constants.SHORT:
-        gain = -gain
-    per_unit: int256 = (
-        gain * convert(constants.FUNDING_PRECISION, int256) - (funding - entry_funding)
-    )
-    return fixed_point._signed_div_floor(convert(size, int256) * per_unit, value_scale)
-
-
-@internal
-@pure
-def _side_value(
-    side: uint256,
-    size: uint256,
-    entry_cost: uint256,
-    entry_funding: int256,
-    price: uint256,
-    funding: int256,
-) -> int256:
-    """
-    @notice Unrounded value of a whole side, still to be divided by `value_scale`.
-            `entry_cost` and `entry_funding` are the sums of size times each position's own.
-    """
-    gain: int256 = convert(size * price, int256) - convert(entry_cost, int256)
-    if side == constants.SHORT:
-        gain = -gain
-    return gain * convert(constants.FUNDING_PRECISION, int256) - (
-        convert(size, int256) * funding - entry_funding
+    return fixed_point._signed_div_floor(
+        self._marked_value(side, size, price, funding)
+        - self._marked_value(side, size, entry_price, entry_funding),
+        value_scale,
     )
 
 
