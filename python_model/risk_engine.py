@@ -1,15 +1,34 @@
 """Mirror of contracts/RiskEngine.vy."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from python_model.evm import Chain, Contract, external
-from python_model.modules import breaker_causes, constants, dynamic_margin, errors, fixed_point
+from python_model.modules import (
+    breaker_causes,
+    constants,
+    dynamic_margin,
+    errors,
+    fixed_point,
+    funding_index,
+    index_walk,
+    margin_math,
+    trigger_key,
+)
+
+if TYPE_CHECKING:
+    from python_model.liquidity_pool import Account
+    from python_model.perp_market import MarketParams, PerpMarket
 
 MAX_HALT = 3_600
 RAMP_PER_HOUR = 10**15
 HOUR = 3_600
 
 MAX_RESULT = 2**103 - 1
+MASK_24 = 2**24 - 1
+CURSOR_OFFSET = 2**127
+LISTS = 2 * constants.TIERS
+RING_HEADS = 3
+MAX_STEPS = 64
 
 Fractions = tuple[int, int, int, int]
 
@@ -40,13 +59,33 @@ class RiskParams(NamedTuple):
     max_profit_share: int
 
 
+class Book(NamedTuple):
+    """What terms depend on besides the engine's own state: price and sizes WAD, cash token units."""
+
+    price: int
+    long_size: int
+    short_size: int
+    cash: int
+
+
 class Terms(NamedTuple):
-    """Fractions of the four tiers and fee rates, WAD."""
+    """What positions are measured by now."""
 
     maintenance_fractions: Fractions
-    initial_fractions: Fractions
-    maker_fee: int
-    taker_fee: int
+    funding_steps: tuple[int, int]
+    reserved: int
+    liquidation_penalty: int
+    keeper_share: int
+    max_price_age: int
+
+
+class Fill(NamedTuple):
+    """A trade: tier of the position after it, fill price, fee, initial fraction of an increase."""
+
+    tier: int
+    price: int
+    fee: int
+    initial_fraction: int
 
 
 class Breaker(NamedTuple):
@@ -74,11 +113,22 @@ class RiskEngine(Contract):
     version = "0.2.0"
 
     def __init__(
-        self, chain: Chain, address: str, configurator: str, params: RiskParams, deployer: str
+        self,
+        chain: Chain,
+        address: str,
+        configurator: str,
+        decimals: int,
+        params: "MarketParams",
+        risk: RiskParams,
+        deployer: "PerpMarket",
     ) -> None:
         super().__init__(chain, address)
-        self.market = deployer
+        self.market = deployer.address
+        self.source = deployer
         self.configurator = configurator
+        self.PARAMS = params
+        self.NOTIONAL_SCALE: int = 10 ** (36 - decimals)
+        self.VALUE_SCALE: int = 10 ** (45 - decimals)
         self._variance = 0
         self._reduce_only_until = 0
         self._confidence = 0
@@ -93,7 +143,9 @@ class RiskEngine(Contract):
         self._drawn = 0
         self._bad_debt = 0
         self._deficit_start = 0
-        self._store_params(params, params.maintenance_fractions)
+        self._cursor_equity = -CURSOR_OFFSET
+        self._cursor_epoch = 0
+        self._store_params(risk, risk.maintenance_fractions)
         self._store_results(0, 0, chain.timestamp)
 
     # The market
@@ -156,8 +208,8 @@ class RiskEngine(Contract):
 
     @external
     def record_update(
-        self, liquidated_size: int, pool_result: int, cash: int, *, sender: str
-    ) -> int:
+        self, liquidated_size: int, net_profit: int, account: "Account", *, sender: str
+    ) -> bool:
         errors._require(sender == self.market, errors.NOT_MARKET)
         window = self._params.move_windows[1]
         if (
@@ -165,15 +217,78 @@ class RiskEngine(Contract):
             and self._add_liquidated(liquidated_size, window) > self._params.max_liquidated_size
         ):
             self._trip(breaker_causes.LIQUIDATED_VOLUME)
-        result = max(min(pool_result, MAX_RESULT), -MAX_RESULT)
+        result = max(min(account.result - net_profit, MAX_RESULT), -MAX_RESULT)
         loss = self._previous_result - result
         if loss > 0 and loss > fixed_point._mul_div_down(
-            cash, self._params.max_pool_loss, constants.WAD
+            account.cash, self._params.max_pool_loss, constants.WAD
         ):
             self._trip(breaker_causes.POOL_LOSS)
         if self.chain.timestamp >= self._result_start + window:
             self._store_results(self._current_result, result, self.chain.timestamp)
-        return self._params.max_profit_share
+        return self._is_profit_too_large(
+            net_profit, account.cash - min(account.cash, account.claims)
+        )
+
+    @external
+    def choose_deleveraged(
+        self,
+        price: int,
+        funding: list[int],
+        epoch: int,
+        net_profit: int,
+        cash: int,
+        max_visits: int,
+        *,
+        sender: str,
+    ) -> tuple[list[int], bool]:
+        errors._require(sender == self.market, errors.NOT_MARKET)
+        source = self.source
+        visited: list[int] = []
+        profit = net_profit
+        left = cash
+        marked = [
+            margin_math._marked_value(constants.LONG, 1, price, funding[0]),
+            margin_math._marked_value(constants.SHORT, 1, price, funding[1]),
+        ]
+        rings = self._farthest_rings(source, marked, epoch)
+        list_id = equity = first_id = position_id = 0
+        for _ in range(MAX_STEPS):
+            if position_id == 0:
+                list_id, equity = self._farthest_list(rings, marked)
+                if rings[list_id] == 0:
+                    return visited, False
+                first_id = source.index_word(RING_HEADS, rings[list_id] - 1)
+                position_id = first_id
+            if len(visited) == max_visits:
+                break
+            position = source.position(position_id)
+            next_id = position.next_id
+            if position.epoch == epoch:
+                # Once round: those seen at these marks are last in their ring.
+                next_id = first_id
+            else:
+                value = margin_math._marked_value(
+                    position.side, position.size, price, funding[position.side]
+                ) - margin_math._marked_value(
+                    position.side, position.size, position.entry_price, position.entry_funding
+                )
+                gain = fixed_point._signed_div_floor(value, self.VALUE_SCALE)
+                if gain > 0:
+                    visited.append(2 * position_id + 1)
+                    profit -= value
+                    left -= min(left, gain)
+                    if not self._is_profit_too_large(
+                        fixed_point._signed_div_ceil(profit, self.VALUE_SCALE), left
+                    ):
+                        return visited, False
+                else:
+                    visited.append(2 * position_id)
+            position_id = next_id
+            if position_id == first_id:
+                rings[list_id] = index_walk._ring_from(source, rings[list_id])
+                position_id = 0
+        self._cursor_equity, self._cursor_epoch = equity, epoch
+        return visited, True
 
     @external
     def cover_shortfall(self, shortfall: int, reserve: int, *, sender: str) -> int:
@@ -216,27 +331,82 @@ class RiskEngine(Contract):
 
     # Views
 
-    def terms(self) -> Terms:
+    def terms(self, elapsed: int, book: Book) -> Terms:
+        params = self.PARAMS
+        reserved = self._reserved(book)
+        funding_rate = funding_index._funding_rate(
+            book.long_size - book.short_size, params.skew_scale, params.max_funding_rate
+        )
+        utilisation_rate = funding_index._utilisation_rate(
+            reserved, book.cash, params.max_utilisation_rate
+        )
         return Terms(
             maintenance_fractions=self._present_maintenance(),
-            initial_fractions=self._params.initial_fractions,
-            maker_fee=self._params.maker_fee,
-            taker_fee=self._params.taker_fee,
+            funding_steps=(
+                funding_index._index_step(
+                    constants.LONG, funding_rate, utilisation_rate, book.price, elapsed
+                ),
+                funding_index._index_step(
+                    constants.SHORT, funding_rate, utilisation_rate, book.price, elapsed
+                ),
+            ),
+            reserved=reserved,
+            liquidation_penalty=params.liquidation_penalty,
+            keeper_share=params.keeper_share,
+            max_price_age=params.max_price_age,
         )
 
-    def increase_terms(
-        self, tier: int, side_size: int, other_size: int, reserved: int, cash: int
-    ) -> int:
+    def increase_terms(self, side: int, position_size: int, size: int, book: Book) -> Fill:
+        errors._require(size > 0, errors.ZERO_SIZE)
+        errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
         self._require_unrestricted()
-        max_skew = self._params.max_skew
+        errors._require(
+            not self._is_too_small(position_size + size, book.price), errors.SIZE_TOO_SMALL
+        )
+        tier = self._tier_of(position_size + size)
+        side_size = book.long_size + size
+        other_size = book.short_size
+        if side == constants.LONG:
+            after = book._replace(long_size=side_size)
+        else:
+            side_size = book.short_size + size
+            other_size = book.long_size
+            after = book._replace(short_size=side_size)
         errors._require(side_size <= self._params.max_open_interest, errors.OPEN_INTEREST_CAP)
-        errors._require(side_size - min(side_size, max_skew) <= other_size, errors.SKEW_CAP)
-        errors._require(reserved <= cash, errors.RESERVE_EXCEEDED)
-        return self._initial_fraction(tier, reserved, cash)
+        errors._require(side_size <= other_size + self._params.max_skew, errors.SKEW_CAP)
+        reserved = self._reserved(after)
+        errors._require(reserved <= book.cash, errors.RESERVE_EXCEEDED)
+        fill = self._fill(side, size, book)
+        return fill._replace(
+            tier=tier, initial_fraction=self._initial_fraction(tier, reserved, book.cash)
+        )
 
-    def removal_terms(self, tier: int, reserved: int, cash: int) -> int:
+    def exit_terms(self, side: int, position_size: int, size: int, book: Book) -> Fill:
+        rest = position_size - size
+        errors._require(
+            rest == 0 or not self._is_too_small(rest, book.price), errors.SIZE_TOO_SMALL
+        )
+        fill = self._fill(constants.SHORT - side, size, book)
+        return fill._replace(tier=self._tier_of(rest))
+
+    def removal_terms(self, tier: int, book: Book) -> int:
         self._require_unrestricted()
-        return self._initial_fraction(tier, reserved, cash)
+        return self._initial_fraction(tier, self._reserved(book), book.cash)
+
+    def partial_terms(
+        self, tier: int, equity: int, full_penalty: int, price: int
+    ) -> tuple[int, int]:
+        size = margin_math._partial_size_down(
+            equity,
+            full_penalty,
+            price,
+            self._params.initial_fractions[tier],
+            self.PARAMS.liquidation_penalty,
+            self.NOTIONAL_SCALE,
+        )
+        if size > constants.MAX_SIZE or self._is_too_small(size, price):
+            return 0, tier
+        return size, min(tier, self._tier_or_last(size))
 
     def params(self) -> RiskParams:
         return self._params
@@ -250,6 +420,83 @@ class RiskEngine(Contract):
             volatility=dynamic_margin._volatility(self._variance),
             confidence=self._confidence,
         )
+
+    def market_params(self) -> "MarketParams":
+        return self.PARAMS
+
+    # Trades
+
+    def _fill(self, side: int, size: int, book: Book) -> Fill:
+        doubled_skew = 2 * (book.long_size - book.short_size)
+        if side == constants.LONG:
+            doubled_skew += size
+            is_maker = doubled_skew < 0
+        else:
+            doubled_skew -= size
+            is_maker = doubled_skew > 0
+        price = margin_math._fill_price(side, book.price, doubled_skew, self.PARAMS.skew_scale)
+        fee = self._fraction_of_notional_up(
+            size, price, self._params.maker_fee if is_maker else self._params.taker_fee
+        )
+        return Fill(0, price, fee, 0)
+
+    def _reserved(self, book: Book) -> int:
+        return self._fraction_of_notional_up(
+            book.long_size + book.short_size, book.price, self.PARAMS.reserve_fraction
+        )
+
+    def _fraction_of_notional_up(self, size: int, price: int, fraction: int) -> int:
+        return margin_math._fraction_of_notional_up(size, price, fraction, self.NOTIONAL_SCALE)
+
+    def _is_too_small(self, size: int, price: int) -> bool:
+        return size < self.PARAMS.min_size or (
+            self._fraction_of_notional_up(size, price, constants.WAD) < constants.MIN_NOTIONAL
+        )
+
+    def _tier_of(self, size: int) -> int:
+        tier = self._tier_or_last(size)
+        errors._require(size <= self.PARAMS.tier_sizes[tier], errors.TIER_EXCEEDED)
+        return tier
+
+    def _tier_or_last(self, size: int) -> int:
+        for tier in range(constants.TIERS):
+            if size <= self.PARAMS.tier_sizes[tier]:
+                return tier
+        return constants.TIERS - 1
+
+    # Deleveraging
+
+    def _is_profit_too_large(self, net_profit: int, cash: int) -> bool:
+        return net_profit > fixed_point._mul_div_down(
+            cash, self._params.max_profit_share, constants.WAD
+        )
+
+    def _farthest_rings(self, source: "PerpMarket", marked: list[int], epoch: int) -> list[int]:
+        rings = []
+        for list_id in range(LISTS):
+            bucket = 0
+            if self._cursor_epoch == epoch:
+                bucket = trigger_key._bucket_of(
+                    marked[self._side_of(list_id)] - self._cursor_equity
+                )
+            rings.append(index_walk._ring_from(source, (list_id << 24) | bucket))
+        return rings
+
+    def _farthest_list(self, rings: list[int], marked: list[int]) -> tuple[int, int]:
+        farthest = 0
+        most = -(2**255)
+        for list_id in range(LISTS):
+            if rings[list_id] > 0:
+                equity = marked[self._side_of(list_id)] - trigger_key._highest_key(
+                    (rings[list_id] - 1) & MASK_24
+                )
+                if equity > most:
+                    most = equity
+                    farthest = list_id
+        return farthest, most
+
+    def _side_of(self, list_id: int) -> int:
+        return constants.LONG if list_id < constants.TIERS else constants.SHORT
 
     # Prices
 
