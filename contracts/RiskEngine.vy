@@ -44,13 +44,14 @@ MAX_HALT: constant(uint256) = 3_600
 RAMP_PER_HOUR: constant(uint256) = 10**15
 HOUR: constant(uint256) = 3_600
 
-# Packed words. Fractions are in units of FRACTION_UNIT, 24 bits each.
+# Packed words. Fractions are in units of FRACTION_UNIT, 24 bits each: times the unit, 37 bits, they
+# need no check. Nor do sums of times and windows.
 # maintenance fractions 4x24 | initial fractions 4x24 | maker fee 17 | taker fee 17
 # | hour from which on the maintenance fractions are these 20
 _terms: uint256
 _ramp: uint256  # maintenance fractions before 4x24 | start 48 | duration 32
-# max_moves 2x24 | max_jump 24 | max_pool_loss 24 | max_profit_share 24 | max_confidence 24
-# | move_windows 2x20 | volatility_window 20 | cool_down 17
+# (max_move 24 | move_window 20) x 2 | max_jump 24 | max_pool_loss 24 | max_profit_share 24
+# | max_confidence 24 | volatility_window 20 | cool_down 17
 _rules: uint256
 _caps: uint256  # max_open_interest 104 | max_skew 104
 # calm_volatility 24 | crowding_lower 24 | crowding_upper 24 | max_volatility_multiplier 32
@@ -126,7 +127,7 @@ def observe_price(
     rules: uint256 = self._rules
     confidence_ratio: uint256 = fixed_point._mul_div_up(confidence, constants.WAD, price)
     errors._require(
-        confidence_ratio <= ((rules >> 120) & MASK_24) * constants.FRACTION_UNIT,
+        confidence_ratio <= unsafe_mul((rules >> 160) & MASK_24, constants.FRACTION_UNIT),
         errors.CONFIDENCE_TOO_WIDE,
     )
     variance: uint256 = state & MASK_128
@@ -136,7 +137,7 @@ def observe_price(
             self._store_price_window(i, price, price, price_time)
     else:
         change: uint256 = dynamic_margin._change(price, last_price)
-        max_jump: uint256 = ((rules >> 48) & MASK_24) * constants.FRACTION_UNIT
+        max_jump: uint256 = unsafe_mul((rules >> 88) & MASK_24, constants.FRACTION_UNIT)
         if is_halted:
             if not self._is_confirmed(price, change, max_jump):
                 self._hold(price, price_time, self._pending >> 184)
@@ -151,17 +152,19 @@ def observe_price(
         variance = dynamic_margin._next_variance(
             variance, change, price_time - last_time, (rules >> 184) & MASK_20
         )
+        bounds: uint256 = rules
         for i: uint256 in range(2):
             window: uint256 = self._price_windows[i]
             change = dynamic_margin._change(price, window & constants.MAX_PRICE)
-            if change > ((rules >> (24 * i)) & MASK_24) * constants.FRACTION_UNIT:
+            if change > unsafe_mul(bounds & MASK_24, constants.FRACTION_UNIT):
                 reduce_only_until = self._tripped(
                     breaker_causes.MOVE_SHORT + i, reduce_only_until
                 )
-            if price_time >= (window >> 176) + ((rules >> (144 + 20 * i)) & MASK_20):
+            if price_time >= unsafe_add(window >> 176, (bounds >> 24) & MASK_20):
                 self._store_price_window(
                     i, (window >> 88) & constants.MAX_PRICE, price, price_time
                 )
+            bounds >>= 44
     self._store_state(variance, reduce_only_until, confidence_ratio)
     return True
 
@@ -179,14 +182,14 @@ def record_update(
     """
     errors._require(msg.sender == market, errors.NOT_MARKET)
     rules: uint256 = self._rules
-    window: uint256 = (rules >> 164) & MASK_20
+    window: uint256 = (rules >> 68) & MASK_20
     if liquidated_size > 0:
         if self._add_liquidated(liquidated_size, window) > self._limits & MASK_104:
             self._trip(breaker_causes.LIQUIDATED_VOLUME)
     results: uint256 = self._results
     result: int256 = max(min(account.result - net_profit, MAX_RESULT), -MAX_RESULT)
     loss: int256 = convert(results & MASK_104, int256) - RESULT_OFFSET - result
-    max_loss: uint256 = ((rules >> 72) & MASK_24) * constants.FRACTION_UNIT
+    max_loss: uint256 = unsafe_mul((rules >> 112) & MASK_24, constants.FRACTION_UNIT)
     if loss > 0 and convert(loss, uint256) > fixed_point._mul_div_down(
         account.cash, max_loss, constants.WAD
     ):
@@ -290,7 +293,7 @@ def cover_shortfall(shortfall: uint256, reserve: uint256) -> uint256:
     drawn: uint256 = deficits & constants.MAX_MARGIN
     bad_debt: uint256 = (deficits >> 96) & constants.MAX_MARGIN
     start: uint256 = deficits >> 192
-    if block.timestamp >= start + ((self._rules >> 164) & MASK_20):
+    if block.timestamp >= start + ((self._rules >> 68) & MASK_20):
         drawn = 0
         bad_debt = 0
         start = block.timestamp
@@ -498,16 +501,19 @@ def params() -> IRiskEngine.RiskParams:
         volatility_window=(rules >> 184) & MASK_20,
         crowding_lower=((dynamics >> 24) & MASK_24) * constants.FRACTION_UNIT,
         crowding_upper=((dynamics >> 48) & MASK_24) * constants.FRACTION_UNIT,
-        max_confidence=((rules >> 120) & MASK_24) * constants.FRACTION_UNIT,
-        max_jump=((rules >> 48) & MASK_24) * constants.FRACTION_UNIT,
-        move_windows=[(rules >> 144) & MASK_20, (rules >> 164) & MASK_20],
-        max_moves=[(rules & MASK_24) * constants.FRACTION_UNIT, ((rules >> 24) & MASK_24) * constants.FRACTION_UNIT],
+        max_confidence=((rules >> 160) & MASK_24) * constants.FRACTION_UNIT,
+        max_jump=((rules >> 88) & MASK_24) * constants.FRACTION_UNIT,
+        move_windows=[(rules >> 24) & MASK_20, (rules >> 68) & MASK_20],
+        max_moves=[
+            (rules & MASK_24) * constants.FRACTION_UNIT,
+            ((rules >> 44) & MASK_24) * constants.FRACTION_UNIT,
+        ],
         cool_down=rules >> 204,
         max_liquidated_size=limits & MASK_104,
-        max_pool_loss=((rules >> 72) & MASK_24) * constants.FRACTION_UNIT,
+        max_pool_loss=((rules >> 112) & MASK_24) * constants.FRACTION_UNIT,
         max_bad_debt=(limits >> 104) & constants.MAX_MARGIN,
         max_insurance_draw=(limits >> 200) * constants.FRACTION_UNIT,
-        max_profit_share=((rules >> 96) & MASK_24) * constants.FRACTION_UNIT,
+        max_profit_share=((rules >> 136) & MASK_24) * constants.FRACTION_UNIT,
     )
 
 
@@ -629,7 +635,7 @@ def _is_profit_too_large(net_profit: int256, cash: uint256, rules: uint256) -> b
     """
     @notice Whether the traders' net profit is above its share of the pool's free cash.
     """
-    share: uint256 = ((rules >> 96) & MASK_24) * constants.FRACTION_UNIT
+    share: uint256 = ((rules >> 136) & MASK_24) * constants.FRACTION_UNIT
     return net_profit > convert(
         fixed_point._mul_div_down(cash, share, constants.WAD), int256
     )
@@ -826,11 +832,12 @@ def _units(fraction: uint256) -> uint256:
 @internal
 @pure
 def _fractions(word: uint256) -> uint256[4]:
+    # 24 bits times 37.
     return [
-        (word & MASK_24) * constants.FRACTION_UNIT,
-        ((word >> 24) & MASK_24) * constants.FRACTION_UNIT,
-        ((word >> 48) & MASK_24) * constants.FRACTION_UNIT,
-        ((word >> 72) & MASK_24) * constants.FRACTION_UNIT,
+        unsafe_mul(word & MASK_24, constants.FRACTION_UNIT),
+        unsafe_mul((word >> 24) & MASK_24, constants.FRACTION_UNIT),
+        unsafe_mul((word >> 48) & MASK_24, constants.FRACTION_UNIT),
+        unsafe_mul((word >> 72) & MASK_24, constants.FRACTION_UNIT),
     ]
 
 
@@ -857,13 +864,13 @@ def _store_params(params: IRiskEngine.RiskParams, present: uint256[4]) -> uint25
     )
     self._rules = (
         self._units(params.max_moves[0])
-        | (self._units(params.max_moves[1]) << 24)
-        | (self._units(params.max_jump) << 48)
-        | (self._units(params.max_pool_loss) << 72)
-        | (self._units(params.max_profit_share) << 96)
-        | (self._units(params.max_confidence) << 120)
-        | (params.move_windows[0] << 144)
-        | (params.move_windows[1] << 164)
+        | (params.move_windows[0] << 24)
+        | (self._units(params.max_moves[1]) << 44)
+        | (params.move_windows[1] << 68)
+        | (self._units(params.max_jump) << 88)
+        | (self._units(params.max_pool_loss) << 112)
+        | (self._units(params.max_profit_share) << 136)
+        | (self._units(params.max_confidence) << 160)
         | (params.volatility_window << 184)
         | (params.cool_down << 204)
     )

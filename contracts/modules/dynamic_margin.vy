@@ -20,7 +20,12 @@ def _change(price: uint256, reference: uint256) -> uint256:
     @notice How far a price is from a reference, as a fraction of that, WAD, rounded up: it is above
             a bound exactly when the unrounded one is.
     """
-    move: uint256 = max(price, reference) - min(price, reference)
+    move: uint256 = 0
+    # Each is taken from what is not below it.
+    if price < reference:
+        move = unsafe_sub(reference, price)
+    else:
+        move = unsafe_sub(price, reference)
     return fixed_point._mul_div_up(move, constants.WAD, reference)
 
 
