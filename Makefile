@@ -3,13 +3,13 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup python anvil fuzz test unit gas bench planted isolation size lint format lock
-.PHONY: clean
+.PHONY: help setup python anvil fuzz test unit gas bench planted isolation crashes size lint
+.PHONY: format lock clean
 
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
 # environment carries it past the shell's parser.
 VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES UPDATE ONLY \
-  PAIRS
+  PAIRS DATA POSITIONS
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
@@ -55,6 +55,11 @@ planted: python ## Plant each known bug and show that the fuzzer catches it (ONL
 
 isolation: python ## Show that a trader's ruin is nothing to the others (PAIRS= SEED=)
 	@$(RUN) options isolation PAIRS SEED
+
+crashes: python ## Replay crashes on the model with a crowd of traders
+## DATA=directory of the price files (without it a synthetic crash)
+## SEED=1 POSITIONS=4000 ONLY=name UPDATE=1 (records docs/crashes.md)
+	@$(RUN) options crashes DATA SEED POSITIONS ONLY UPDATE
 
 size: python ## Runtime size of every contract
 	@$(RUN) python scripts/_ci/check_sizes.py

@@ -15,6 +15,7 @@ from perp_fuzz.deployment import DEFAULT_PARAMS
 from perp_fuzz.gas_command import gas_command
 from perp_fuzz.isolation_command import isolation_command
 from perp_fuzz.planted_command import planted_command
+from simulation.command import crashes_command
 
 DECIMALS = ("6", "8", "18")
 # A pool that cannot pay everybody: little cash, and less of it reserved.
@@ -76,6 +77,7 @@ main.add_command(
         ],
     )
 )
+main.add_command(crashes_command())
 main.add_command(gas_command())
 main.add_command(isolation_command())
 main.add_command(planted_command(configs([6, 8, 18])))
