@@ -7,11 +7,13 @@
 # Who may call, and when
 REENTRANT_CALL: constant(String[32]) = "reentrant call"
 NOT_OWNER: constant(String[32]) = "not the position owner"
-NOT_PUBLISHER: constant(String[32]) = "not the publisher"
+NOT_PUBLISHER: constant(String[32]) = "not a publisher"
 NOT_MARKET: constant(String[32]) = "not the market"
 NOT_CONFIGURATOR: constant(String[32]) = "not the configurator"
 NOT_DEPLOYER: constant(String[32]) = "not the deployer"
+NOT_FACTORY: constant(String[32]) = "not the factory"
 ALREADY_SET: constant(String[32]) = "market already set"
+NO_MARKET: constant(String[32]) = "market not set"
 
 # Amounts
 ZERO_SIZE: constant(String[32]) = "zero size"
@@ -48,8 +50,31 @@ NOT_EXPIRED: constant(String[32]) = "last price not expired"
 FUTURE_PRICE: constant(String[32]) = "price from the future"
 OLD_PRICE: constant(String[32]) = "price not newer"
 ZERO_PRICE: constant(String[32]) = "zero price"
+NEGATIVE_PRICE: constant(String[32]) = "negative price"
 PRICE_TOO_LARGE: constant(String[32]) = "price too large"
+ZERO_CONFIDENCE: constant(String[32]) = "zero confidence"
+CONFIDENCE_TOO_LARGE: constant(String[32]) = "confidence above the price"
 CONFIDENCE_TOO_WIDE: constant(String[32]) = "confidence too wide"
+
+# Signed reports
+WRONG_CHAIN: constant(String[32]) = "report for another chain"
+WRONG_FEED: constant(String[32]) = "report for another feed"
+WRONG_DECIMALS: constant(String[32]) = "report with other decimals"
+TOO_FEW_REPORTS: constant(String[32]) = "too few reports"
+TOO_MANY_REPORTS: constant(String[32]) = "too many reports"
+UNORDERED_SIGNERS: constant(String[32]) = "signers out of order"
+DUPLICATE_SIGNER: constant(String[32]) = "duplicate signer"
+BAD_PUBLISHERS: constant(String[32]) = "bad publishers"
+
+# Aggregators
+AGGREGATOR_FAILED: constant(String[32]) = "aggregator failed"
+BAD_ROUND: constant(String[32]) = "bad round data"
+INCOMPLETE_ROUND: constant(String[32]) = "incomplete round"
+EARLIER_ROUND: constant(String[32]) = "answer of an earlier round"
+DECIMALS_CHANGED: constant(String[32]) = "decimals changed"
+SEQUENCER_DOWN: constant(String[32]) = "sequencer down"
+SEQUENCER_GRACE: constant(String[32]) = "sequencer grace period"
+BAD_FEED: constant(String[32]) = "bad feed settings"
 
 # Pool
 DEPOSIT_LIMIT: constant(String[32]) = "deposit exceeds the maximum"

@@ -5,11 +5,13 @@ from python_model.evm import Revert
 # Who may call, and when
 REENTRANT_CALL = "reentrant call"
 NOT_OWNER = "not the position owner"
-NOT_PUBLISHER = "not the publisher"
+NOT_PUBLISHER = "not a publisher"
 NOT_MARKET = "not the market"
 NOT_CONFIGURATOR = "not the configurator"
 NOT_DEPLOYER = "not the deployer"
+NOT_FACTORY = "not the factory"
 ALREADY_SET = "market already set"
+NO_MARKET = "market not set"
 
 # Amounts
 ZERO_SIZE = "zero size"
@@ -46,8 +48,31 @@ NOT_EXPIRED = "last price not expired"
 FUTURE_PRICE = "price from the future"
 OLD_PRICE = "price not newer"
 ZERO_PRICE = "zero price"
+NEGATIVE_PRICE = "negative price"
 PRICE_TOO_LARGE = "price too large"
+ZERO_CONFIDENCE = "zero confidence"
+CONFIDENCE_TOO_LARGE = "confidence above the price"
 CONFIDENCE_TOO_WIDE = "confidence too wide"
+
+# Signed reports
+WRONG_CHAIN = "report for another chain"
+WRONG_FEED = "report for another feed"
+WRONG_DECIMALS = "report with other decimals"
+TOO_FEW_REPORTS = "too few reports"
+TOO_MANY_REPORTS = "too many reports"
+UNORDERED_SIGNERS = "signers out of order"
+DUPLICATE_SIGNER = "duplicate signer"
+BAD_PUBLISHERS = "bad publishers"
+
+# Aggregators
+AGGREGATOR_FAILED = "aggregator failed"
+BAD_ROUND = "bad round data"
+INCOMPLETE_ROUND = "incomplete round"
+EARLIER_ROUND = "answer of an earlier round"
+DECIMALS_CHANGED = "decimals changed"
+SEQUENCER_DOWN = "sequencer down"
+SEQUENCER_GRACE = "sequencer grace period"
+BAD_FEED = "bad feed settings"
 
 # Pool
 DEPOSIT_LIMIT = "deposit exceeds the maximum"
