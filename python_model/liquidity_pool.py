@@ -1,9 +1,13 @@
 """Mirror of contracts/LiquidityPool.vy."""
 
-from python_model.evm import Chain, external
+from typing import TYPE_CHECKING, NamedTuple
+
+from python_model.evm import Chain, Storage, external
 from python_model.modules import constants, errors, fixed_point, token_transfer
 from python_model.modules.erc20 import ERC20
-from python_model.perp_market import PerpMarket, PoolTerms
+
+if TYPE_CHECKING:
+    from python_model.perp_market import PerpMarket, PoolTerms
 
 DECIMALS_OFFSET = 3
 VIRTUAL_SHARES = 10**3
@@ -15,12 +19,18 @@ MAX_ASSETS = 2**120
 TRANSFER_DID_NOT_SUCCEED = "erc4626: transfer operation did not succeed"
 
 
+class Account(NamedTuple):
+    """Cash, claims on it, and what trading has brought since the start: token units."""
+
+    cash: int
+    claims: int
+    result: int
+
+
 class LiquidityPool(ERC20):
     """ERC-4626 vault that is the counterparty of one market."""
 
-    version = "0.1.0"
-
-    market: PerpMarket
+    version = "0.2.0"
 
     def __init__(
         self,
@@ -29,30 +39,29 @@ class LiquidityPool(ERC20):
         token: token_transfer.Token,
         name: str,
         symbol: str,
-        deployer: str,
+        deployer: "PerpMarket",
     ) -> None:
         super().__init__(chain, address, name, symbol, token.decimals + DECIMALS_OFFSET)
         self.asset = token
-        self.DEPLOYER = deployer
-        self.cash = 0
+        self.market = deployer
+        self.claims = 0
+        self.claim_of: Storage[str, int] = Storage(chain, 0)
+        self._store_account(0, 0)
         self._locked = False
 
     # The market's side
 
     @external
-    def set_market(self, market: PerpMarket, *, sender: str) -> None:
-        errors._require(sender == self.DEPLOYER, errors.NOT_DEPLOYER)
-        errors._require(not hasattr(self, "market"), errors.ALREADY_SET)
-        self.market = market
-        self.log("MarketSet", market.address)
-
-    @external
-    def pay_profit(self, amount: int, *, sender: str) -> int:
+    def pay_profit(self, owner: str, amount: int, *, sender: str) -> int:
         self._enter()
         errors._require(sender == self.market.address, errors.NOT_MARKET)
-        paid = min(amount, self.cash)
-        self.cash -= paid
-        self.log("ProfitPaid", paid)
+        paid = min(amount, self._cash())
+        claim = amount - paid
+        self._store_account(self._cash() - paid, self._result() - amount)
+        if claim > 0:
+            self.claim_of[owner] += claim
+            self.claims += claim
+        self.log("ProfitPaid", owner, paid, claim)
         token_transfer._push(self.asset, sender, paid, self.address)
         self._exit()
         return paid
@@ -61,9 +70,32 @@ class LiquidityPool(ERC20):
     def collect_loss(self, amount: int, *, sender: str) -> None:
         self._enter()
         errors._require(sender == self.market.address, errors.NOT_MARKET)
-        self.cash += amount
+        self._store_account(self._cash() + amount, self._result() + amount)
         self.log("LossCollected", amount)
         self._exit()
+
+    def cash(self) -> int:
+        return self._cash()
+
+    def account(self) -> Account:
+        return Account(cash=self._cash(), claims=self.claims, result=self._result())
+
+    # Claims
+
+    @external
+    def withdraw_claim(self, *, sender: str) -> int:
+        self._enter()
+        self.market.accrue(sender=self.address)
+        claim = self.claim_of[sender]
+        paid = min(claim, self._cash())
+        errors._require(paid > 0, errors.NOTHING_TO_WITHDRAW)
+        self.claim_of[sender] = claim - paid
+        self.claims -= paid
+        self._store_account(self._cash() - paid, self._result())
+        self.log("ClaimPaid", sender, paid)
+        token_transfer._push(self.asset, sender, paid, self.address)
+        self._exit()
+        return paid
 
     # The liquidity provider's side: ERC-4626
 
@@ -157,16 +189,17 @@ class LiquidityPool(ERC20):
 
     # Movements of cash
 
-    def _settle_terms(self) -> PoolTerms:
+    def _settle_terms(self) -> "PoolTerms":
         self.market.accrue(sender=self.address)
         terms = self.market.pool_terms()
-        errors._require(terms.is_fresh, errors.STALE_PRICE)
+        errors._require(terms.is_priced, errors.STALE_PRICE)
         errors._require(not terms.has_backlog, errors.BACKLOG)
         return terms
 
     def _take_deposit(self, receiver: str, assets: int, shares: int, sender: str) -> None:
         errors._require(shares > 0, errors.ZERO_SHARES)
-        self.cash += assets
+        errors._require(self.asset.balanceOf[self.address] >= self._cash(), errors.BOOKS_BROKEN)
+        self._store_account(self._cash() + assets, self._result())
         token_transfer._pull(self.asset, sender, assets, self.address)
         self._mint(receiver, shares)
         self.log("Deposit", sender, receiver, assets, shares)
@@ -175,7 +208,7 @@ class LiquidityPool(ERC20):
         self, receiver: str, owner: str, assets: int, shares: int, sender: str
     ) -> None:
         errors._require(assets > 0, errors.ZERO_AMOUNT)
-        self.cash -= assets
+        self._store_account(self._cash() - assets, self._result())
         self._withdraw(sender, receiver, owner, assets, shares)
 
     def _withdraw(self, sender: str, receiver: str, owner: str, assets: int, shares: int) -> None:
@@ -190,44 +223,44 @@ class LiquidityPool(ERC20):
 
     # Limits
 
-    def _deposit_limit(self, terms: PoolTerms) -> int:
-        if not terms.is_fresh or terms.has_backlog or self.cash >= constants.MAX_MARGIN:
+    def _deposit_limit(self, terms: "PoolTerms") -> int:
+        if not terms.is_priced or terms.has_backlog or self._cash() >= constants.MAX_MARGIN:
             return 0
         total = self._assets_up(terms)
         supply = self.totalSupply
         if supply >= MAX_SUPPLY or (total == 0 and supply > 0):
             return 0
         return min(
-            constants.MAX_MARGIN - self.cash, self._to_assets_down(MAX_SUPPLY - supply, total)
+            constants.MAX_MARGIN - self._cash(), self._to_assets_down(MAX_SUPPLY - supply, total)
         )
 
-    def _withdrawal_limit(self, owner: str, terms: PoolTerms) -> int:
+    def _withdrawal_limit(self, owner: str, terms: "PoolTerms") -> int:
         owned = self._to_assets_down(self.balanceOf[owner], self._assets_down(terms))
         return min(owned, self._free_cash(terms))
 
-    def _redemption_limit(self, owner: str, terms: PoolTerms) -> int:
+    def _redemption_limit(self, owner: str, terms: "PoolTerms") -> int:
         total = self._assets_down(terms)
         free = self._to_shares_down(self._free_cash(terms), total)
         shares = min(self.balanceOf[owner], free)
         # Shares worth less than one unit cannot be redeemed.
         return shares if self._to_assets_down(shares, total) > 0 else 0
 
-    def _free_cash(self, terms: PoolTerms) -> int:
-        held = terms.reserved + terms.claims
-        if not terms.is_fresh or terms.has_backlog or held >= self.cash:
+    def _free_cash(self, terms: "PoolTerms") -> int:
+        held = terms.reserved + self.claims
+        if not terms.is_priced or terms.has_backlog or held >= self._cash():
             return 0
-        return self.cash - held
+        return self._cash() - held
 
     # Value of the shares
 
-    def _assets_up(self, terms: PoolTerms) -> int:
-        return self._assets(terms.profit_down, terms.claims)
+    def _assets_up(self, terms: "PoolTerms") -> int:
+        return self._assets(terms.profit_down)
 
-    def _assets_down(self, terms: PoolTerms) -> int:
-        return self._assets(terms.profit_up, terms.claims)
+    def _assets_down(self, terms: "PoolTerms") -> int:
+        return self._assets(terms.profit_up)
 
-    def _assets(self, profit: int, claims: int) -> int:
-        assets = self.cash - profit - claims
+    def _assets(self, profit: int) -> int:
+        assets = self._cash() - profit - self.claims
         return max(min(assets, MAX_ASSETS), 0)
 
     def _to_shares_down(self, assets: int, total: int) -> int:
@@ -249,3 +282,14 @@ class LiquidityPool(ERC20):
         return fixed_point._mul_div_up(
             shares, total + VIRTUAL_ASSETS, self.totalSupply + VIRTUAL_SHARES
         )
+
+    # The packed word
+
+    def _cash(self) -> int:
+        return self._account[0]
+
+    def _result(self) -> int:
+        return self._account[1]
+
+    def _store_account(self, cash: int, result: int) -> None:
+        self._account = (cash, result)

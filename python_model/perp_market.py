@@ -1,53 +1,50 @@
 """Mirror of contracts/PerpMarket.vy."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from python_model.evm import Chain, Contract, Storage, external
+from python_model.liquidity_pool import LiquidityPool
 from python_model.modules import (
     constants,
     errors,
     fixed_point,
-    funding_index,
     margin_math,
     token_transfer,
     trigger_key,
 )
 from python_model.modules.trigger_index import TriggerIndex
+from python_model.risk_engine import Book, Fill, RiskEngine, RiskParams, Terms
 
 if TYPE_CHECKING:
-    from python_model.liquidity_pool import LiquidityPool
     from python_model.market_factory import MarketFactory
-    from python_model.price_feed import PriceFeed
 
 MASK_24 = 2**24 - 1
 MASK_32 = 2**32 - 1
 
+SETTLEMENT_DELAY = 7 * 86_400
 
-class Tier(NamedTuple):
-    """Sizes up to `max_size` (WAD) need these fractions (WAD) of notional as margin."""
 
-    max_size: int
-    initial_fraction: int
-    maintenance_fraction: int
+class PriceFeed(Protocol):
+    """What the market asks of a feed: price and confidence in WAD, and the time of both."""
+
+    address: str
+
+    def latest_price(self) -> tuple[int, int, int]: ...
 
 
 class MarketParams(NamedTuple):
-    """Sizes, fractions and rates per second in WAD, age in seconds."""
+    """What never changes: sizes, fractions and rates per second in WAD, age in seconds."""
 
     min_size: int
-    max_open_interest: int
-    max_skew: int
     skew_scale: int
     max_funding_rate: int
     max_utilisation_rate: int
-    maker_fee: int
-    taker_fee: int
     liquidation_penalty: int
     keeper_share: int
     reserve_fraction: int
     max_price_age: int
-    tiers: tuple[Tier, Tier, Tier, Tier]
+    tier_sizes: tuple[int, int, int, int]
 
 
 @dataclass(slots=True)
@@ -81,20 +78,39 @@ class Position:
         )
 
 
+class Totals(NamedTuple):
+    """The stored sums and flags: sizes WAD, amounts token units."""
+
+    long_size: int
+    short_size: int
+    has_backlog: bool
+    is_halted: bool
+    entry_value: int
+    positions: int
+    open_positions: int
+    margin: int
+    insurance: int
+    fees: int
+    credits: int
+    bad_debt: int
+
+
 class PoolTerms(NamedTuple):
     """What the pool needs to price its shares, token units."""
 
-    is_fresh: bool
+    is_priced: bool
     has_backlog: bool
     profit_up: int
     profit_down: int
     reserved: int
-    claims: int
 
 
 class Solvency(NamedTuple):
-    """What market and pool own and owe, token units."""
+    """What market and pool own and owe, token units; the ratio WAD."""
 
+    assets: int
+    liabilities: int
+    ratio: int
     pool_cash: int
     margin: int
     insurance: int
@@ -104,21 +120,33 @@ class Solvency(NamedTuple):
     bad_debt: int
     net_trader_profit: int
     open_positions: int
+    rounding_bound: int
+
+
+NO_TERMS = Terms((0, 0, 0, 0), (0, 0), 0, 0, 0, 0)
 
 
 @dataclass(slots=True)
 class Marks:
-    """Price, funding indices (long, short) and their epoch as of a moment."""
+    """Price, funding indices (long, short) and their epoch as of a moment, the engine's terms."""
 
     price: int
     price_time: int
     accrued_at: int
     epoch: int
     funding: list[int]
+    terms: Terms = NO_TERMS
 
     def copy(self) -> "Marks":
         """Other marks with the same fields."""
-        return Marks(self.price, self.price_time, self.accrued_at, self.epoch, self.funding.copy())
+        return Marks(
+            self.price,
+            self.price_time,
+            self.accrued_at,
+            self.epoch,
+            self.funding.copy(),
+            self.terms,
+        )
 
 
 @dataclass(slots=True)
@@ -127,55 +155,80 @@ class Sweep:
 
     visits: int = 0
     liquidated: int = 0
+    size: int = 0
     reward: int = 0
     pool_gain: int = 0
     has_backlog: bool = False
 
 
+@dataclass(slots=True)
+class CloseOut:
+    """What closing a whole position at the price itself did."""
+
+    value: int = 0
+    penalty: int = 0
+    claim: int = 0
+    returned: int = 0
+    insurance_used: int = 0
+    bad_debt: int = 0
+    pool_gain: int = 0
+
+
 class PerpMarket(Contract, TriggerIndex):
     """Perpetual positions on one underlying, each owning its margin alone."""
 
-    version = "0.1.0"
+    version = "0.2.0"
 
     def __init__(
         self,
         chain: Chain,
         address: str,
         token: token_transfer.Token,
-        pool: "LiquidityPool",
-        feed: "PriceFeed",
+        feed: PriceFeed,
         factory: "MarketFactory",
+        configurator: str,
+        name: str,
+        symbol: str,
         params: MarketParams,
+        risk: RiskParams,
     ) -> None:
         Contract.__init__(self, chain, address)
         TriggerIndex.__init__(self, chain)
         self.token = token
-        self.pool = pool
         self.feed = feed
         self.factory = factory
-        self.PARAMS = params
         decimals = token.decimals
         self.NOTIONAL_SCALE: int = 10 ** (36 - decimals)
         self.VALUE_SCALE: int = 10 ** (45 - decimals)
+        self.pool = LiquidityPool(
+            chain, chain.new_address(address, 1), token, name, symbol, deployer=self
+        )
+        self.engine = RiskEngine(
+            chain,
+            chain.new_address(address, 2),
+            configurator,
+            decimals,
+            params,
+            risk,
+            deployer=self,
+        )
         self._marks = Marks(
             price=0, price_time=0, accrued_at=chain.timestamp, epoch=0, funding=[0, 0]
         )
         self._positions: Storage[int, Position | None] = Storage(chain, None)
         self._total_sizes: Storage[int, int] = Storage(chain, 0)
         self._total_margin = 0
-        self._entry_costs: Storage[int, int] = Storage(chain, 0)
-        self._entry_fundings: Storage[int, int] = Storage(chain, 0)
+        self._entry_value = 0
         self._ring_heads: Storage[int, int] = Storage(chain, 0)
         self._position_count = 0
         self._open_positions = 0
         self._backlog = False
+        self._halted = False
         self._insurance = 0
         self._fees = 0
         self._credits = 0
-        self._claims = 0
         self.bad_debt = 0
         self.credit_of: Storage[str, int] = Storage(chain, 0)
-        self.claim_of: Storage[str, int] = Storage(chain, 0)
         self._locked = False
 
     # Trading
@@ -212,19 +265,17 @@ class PerpMarket(Contract, TriggerIndex):
         errors._require(size > 0, errors.ZERO_SIZE)
         errors._require(size < position.size, errors.EXCEEDS_POSITION)
         marks = self._settle_fresh_marks()
-        errors._require(
-            not self._is_too_small(position.size - size, marks.price), errors.SIZE_TOO_SMALL
-        )
-        fill_price, value, fee = self._check_exit(position, size, acceptable_price, marks)
+        fill = self._check_exit(position, size, acceptable_price, marks)
+        value = self._exit_value(position, size, fill.price, marks)
         self._detach(position_id, position)
-        balance, claim = self._realise(position, value)
-        position.margin = self._change_margin(balance, 0, fee)
+        claim = self._take_profit(position.owner, value)
+        position.margin = self._change_margin(self._balance(position, value, claim), 0, fill.fee)
         position.size -= size
-        position.tier = self._tier_of(position.size)
+        position.tier = fill.tier
         errors._require(not self._is_liquidatable(position, marks), errors.INSUFFICIENT_MARGIN)
         self._attach(position_id, position)
-        self._add_to_ledgers(0, fee)
-        self.log("PositionReduced", position_id, sender, size, fill_price, value, fee, claim)
+        self._add_to_ledgers(0, fill.fee)
+        self.log("PositionReduced", position_id, sender, size, fill.price, value, fill.fee, claim)
         self._pay_loss_to_pool(value)
         self._exit()
 
@@ -233,11 +284,13 @@ class PerpMarket(Contract, TriggerIndex):
         self._enter()
         position = self._load_own_position(position_id, sender)
         marks = self._settle_fresh_marks()
-        fill_price, value, fee = self._check_exit(position, position.size, acceptable_price, marks)
+        fill = self._check_exit(position, position.size, acceptable_price, marks)
+        value = self._exit_value(position, position.size, fill.price, marks)
         self._detach(position_id, position)
         self._erase(position_id)
-        balance, claim = self._realise(position, value)
-        fee = min(fee, balance)
+        claim = self._take_profit(position.owner, value)
+        balance = self._balance(position, value, claim)
+        fee = min(fill.fee, balance)
         payout = balance - fee
         self._add_to_ledgers(0, fee)
         self.log(
@@ -245,7 +298,7 @@ class PerpMarket(Contract, TriggerIndex):
             position_id,
             sender,
             position.size,
-            fill_price,
+            fill.price,
             value,
             fee,
             claim,
@@ -276,7 +329,9 @@ class PerpMarket(Contract, TriggerIndex):
         marks = self._settle_tradable_marks()
         self._detach(position_id, position)
         position.margin = self._change_margin(position.margin, 0, amount)
-        self._require_initial_margin(position, marks)
+        self._require_initial_margin(
+            position, marks, self.engine.removal_terms(position.tier, self._book_state(marks))
+        )
         self._attach(position_id, position)
         self.log("MarginRemoved", position_id, sender, amount)
         token_transfer._push(self.token, sender, amount, self.address)
@@ -287,14 +342,27 @@ class PerpMarket(Contract, TriggerIndex):
     @external
     def update_price(self, recipient: str, *, sender: str) -> int:
         self._enter()
-        price, price_time = self.feed.latest_price()
+        price, confidence, price_time = self.feed.latest_price()
         marks = self._accrued()
         if price_time > marks.price_time:
-            marks.price = price
-            marks.price_time = price_time
-            marks.epoch += 1
+            is_accepted = self.engine.observe_price(
+                price,
+                confidence,
+                price_time,
+                marks.price,
+                marks.price_time,
+                sender=self.address,
+            )
+            if is_accepted:
+                marks.price = price
+                marks.price_time = price_time
+                marks.epoch += 1
+            if is_accepted == self._is_halted():
+                self._halted = not self._halted
         self._store_marks(marks)
-        sweep = self._sweep(marks, constants.MAX_VISITS)
+        sweep = Sweep()
+        if not self._is_halted():
+            sweep = self._work_off(marks, constants.MAX_VISITS, recipient)
         self.log(
             "PriceUpdated",
             marks.price,
@@ -303,7 +371,6 @@ class PerpMarket(Contract, TriggerIndex):
             marks.funding[constants.SHORT],
             sweep.liquidated,
         )
-        self._finish_sweep(sweep, recipient)
         self._exit()
         return sweep.liquidated
 
@@ -311,8 +378,8 @@ class PerpMarket(Contract, TriggerIndex):
     def continue_backlog(self, max_visits: int, *, sender: str) -> int:
         self._enter()
         marks = self._settle_marks()
-        sweep = self._sweep(marks, min(max_visits, constants.MAX_VISITS))
-        self._finish_sweep(sweep, sender)
+        errors._require(not self._is_halted(), errors.HALTED)
+        sweep = self._work_off(marks, min(max_visits, constants.MAX_VISITS), sender)
         self._exit()
         return sweep.liquidated
 
@@ -322,9 +389,18 @@ class PerpMarket(Contract, TriggerIndex):
         position = self._load_position(position_id)
         marks = self._settle_fresh_marks()
         errors._require(self._is_liquidatable(position, marks), errors.HEALTHY)
-        reward, pool_gain = self._liquidate(position_id, position, marks)
-        self._add_credit(sender, reward)
-        self._send_to_pool(pool_gain)
+        sweep = self._liquidate(position_id, position, marks, Sweep())
+        self._settle_rewards(sweep, sender)
+        self._record(marks, sweep.size)
+        self._exit()
+
+    @external
+    def settle(self, position_id: int, *, sender: str) -> None:
+        self._enter()
+        position = self._load_position(position_id)
+        marks = self._settle_marks()
+        errors._require(self._is_expired(marks), errors.NOT_EXPIRED)
+        self._settle(position_id, position, marks, False)
         self._exit()
 
     @external
@@ -338,20 +414,14 @@ class PerpMarket(Contract, TriggerIndex):
     @external
     def withdraw_credit(self, *, sender: str) -> int:
         self._enter()
-        self._settle_marks()
-        claim = self.claim_of[sender]
-        paid = 0
-        if claim > 0:
-            paid = self.pool.pay_profit(claim, sender=self.address)
-            self.claim_of[sender] = claim - paid
-        credit = self.credit_of[sender]
-        errors._require(credit + paid > 0, errors.NOTHING_TO_WITHDRAW)
+        amount = self.credit_of[sender]
+        errors._require(amount > 0, errors.NOTHING_TO_WITHDRAW)
         self.credit_of[sender] = 0
-        self._store_owed(self._credits - credit, self._claims - paid)
-        self.log("CreditWithdrawn", sender, credit + paid)
-        token_transfer._push(self.token, sender, credit + paid, self.address)
+        self._credits -= amount
+        self.log("CreditWithdrawn", sender, amount)
+        token_transfer._push(self.token, sender, amount, self.address)
         self._exit()
-        return credit + paid
+        return amount
 
     @external
     def collect_fees(self, *, sender: str) -> int:
@@ -375,9 +445,6 @@ class PerpMarket(Contract, TriggerIndex):
 
     # Views
 
-    def params(self) -> MarketParams:
-        return self.PARAMS
-
     def marks(self) -> Marks:
         return self._accrued()
 
@@ -387,38 +454,53 @@ class PerpMarket(Contract, TriggerIndex):
     def health(self, position_id: int) -> tuple[int, int]:
         return self._health(self._load_position(position_id), self._accrued())
 
-    def quote(self, side: int, size: int) -> tuple[int, int]:
-        return self._quote(side, size, self._accrued())
+    def totals(self) -> Totals:
+        return self._totals()
 
-    def has_backlog(self) -> bool:
-        return self._has_backlog()
+    def index_word(self, level: int, word_id: int) -> int:
+        if level == 0:
+            return self._leaves[word_id]
+        if level == 1:
+            return self._middles[word_id]
+        if level == 2:
+            return self._tops[word_id]
+        return self._ring_heads[word_id]
 
     def pool_terms(self) -> PoolTerms:
         marks = self._accrued()
         profit = self._net_trader_profit(marks)
         return PoolTerms(
-            is_fresh=self._is_fresh(marks),
+            is_priced=self._is_priced(marks) or self._side_size(0) + self._side_size(1) == 0,
             has_backlog=self._has_backlog(),
             profit_up=fixed_point._signed_div_ceil(profit, self.VALUE_SCALE),
             profit_down=fixed_point._signed_div_floor(profit, self.VALUE_SCALE),
-            reserved=self._reserved(marks.price),
-            claims=self._claims,
+            reserved=marks.terms.reserved,
         )
 
     def solvency(self) -> Solvency:
-        marks = self._accrued()
+        totals = self._totals()
+        profit = fixed_point._signed_div_ceil(
+            self._net_trader_profit(self._accrued()), self.VALUE_SCALE
+        )
+        account = self.pool.account()
+        owed = totals.fees + totals.credits
+        assets = account.cash + totals.margin + totals.insurance + owed
+        owed += account.claims
+        liabilities = max(totals.margin + owed + profit, owed)
         return Solvency(
-            pool_cash=self.pool.cash,
-            margin=self._total_margin,
-            insurance=self._insurance,
-            fees=self._fees,
-            credits=self._credits,
-            claims=self._claims,
-            bad_debt=self.bad_debt,
-            net_trader_profit=fixed_point._signed_div_ceil(
-                self._net_trader_profit(marks), self.VALUE_SCALE
-            ),
-            open_positions=self._open_positions,
+            assets=assets,
+            liabilities=liabilities,
+            ratio=fixed_point._mul_div_down(assets, constants.WAD, max(liabilities, 1)),
+            pool_cash=account.cash,
+            margin=totals.margin,
+            insurance=totals.insurance,
+            fees=totals.fees,
+            credits=totals.credits,
+            claims=account.claims,
+            bad_debt=totals.bad_debt,
+            net_trader_profit=profit,
+            open_positions=totals.open_positions,
+            rounding_bound=totals.open_positions + 1,
         )
 
     # Lock
@@ -436,49 +518,41 @@ class PerpMarket(Contract, TriggerIndex):
         errors._require(amount > 0, errors.ZERO_AMOUNT)
         errors._require(amount <= constants.MAX_MARGIN, errors.AMOUNT_TOO_LARGE)
 
-    def _is_fresh(self, marks: Marks) -> bool:
-        return marks.price_time + self.PARAMS.max_price_age >= self.chain.timestamp
+    def _is_priced(self, marks: Marks) -> bool:
+        return (
+            marks.price_time + marks.terms.max_price_age >= self.chain.timestamp
+            and not self._is_halted()
+        )
 
-    def _check_added_risk(self, position: Position, size: int, marks: Marks) -> None:
-        errors._require(size > 0, errors.ZERO_SIZE)
-        errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)
-        errors._require(
-            not self._is_too_small(position.size + size, marks.price), errors.SIZE_TOO_SMALL
+    def _is_expired(self, marks: Marks) -> bool:
+        return marks.price_time + SETTLEMENT_DELAY < self.chain.timestamp
+
+    def _book_state(self, marks: Marks) -> Book:
+        account = self.pool.account()
+        return Book(
+            price=marks.price,
+            long_size=self._side_size(constants.LONG),
+            short_size=self._side_size(constants.SHORT),
+            cash=account.cash - min(account.cash, account.claims),
         )
-        side_size = self._side_size(position.side) + size
-        errors._require(side_size <= self.PARAMS.max_open_interest, errors.OPEN_INTEREST_CAP)
-        other_size = self._side_size(constants.SHORT - position.side)
-        errors._require(side_size <= other_size + self.PARAMS.max_skew, errors.SKEW_CAP)
-        reserved = self._fraction_of_notional_up(
-            side_size + other_size, marks.price, self.PARAMS.reserve_fraction
-        )
-        errors._require(reserved + self._claims <= self.pool.cash, errors.RESERVE_EXCEEDED)
 
     def _check_exit(
         self, position: Position, size: int, acceptable_price: int, marks: Marks
-    ) -> tuple[int, int, int]:
+    ) -> Fill:
         errors._require(not self._is_liquidatable(position, marks), errors.LIQUIDATABLE)
-        fill_price, fee = self._check_quote(
-            constants.SHORT - position.side, size, acceptable_price, marks
-        )
-        value = self._value(position, size, fill_price, marks)
-        return fill_price, max(value, -position.margin), fee
+        fill = self.engine.exit_terms(position.side, position.size, size, self._book_state(marks))
+        self._check_fill(constants.SHORT - position.side, fill.price, acceptable_price)
+        return fill
 
-    def _check_quote(
-        self, side: int, size: int, acceptable_price: int, marks: Marks
-    ) -> tuple[int, int]:
-        fill_price, fee = self._quote(side, size, marks)
+    def _check_fill(self, side: int, fill_price: int, acceptable_price: int) -> None:
         is_acceptable = fill_price <= acceptable_price
         if side == constants.SHORT:
             is_acceptable = fill_price >= acceptable_price
         errors._require(is_acceptable, errors.PRICE_PASSED)
-        return fill_price, fee
 
-    def _require_initial_margin(self, position: Position, marks: Marks) -> None:
+    def _require_initial_margin(self, position: Position, marks: Marks, fraction: int) -> None:
         value = min(self._value(position, position.size, marks.price, marks), 0)
-        requirement = self._fraction_of_notional_up(
-            position.size, marks.price, self.PARAMS.tiers[position.tier].initial_fraction
-        )
+        requirement = self._fraction_of_notional_up(position.size, marks.price, fraction)
         equity = position.margin + value
         errors._require(equity >= requirement, errors.INSUFFICIENT_MARGIN)
 
@@ -495,89 +569,50 @@ class PerpMarket(Contract, TriggerIndex):
         sender: str,
     ) -> None:
         position = before.copy()
-        self._check_added_risk(position, size, marks)
-        fill_price, fee = self._check_quote(position.side, size, acceptable_price, marks)
+        fill = self.engine.increase_terms(
+            position.side, position.size, size, self._book_state(marks)
+        )
+        self._check_fill(position.side, fill.price, acceptable_price)
         if position.size > 0:
-            self._detach(position_id, position)
-        position.margin = self._change_margin(position.margin, margin, fee)
+            self._detach(position_id, before)
+        position.tier = fill.tier
+        position.margin = self._change_margin(position.margin, margin, fill.fee)
         position.entry_price = margin_math._average_entry_price(
-            position.side, position.size, position.entry_price, size, fill_price
+            position.side, position.size, position.entry_price, size, fill.price
         )
         position.entry_funding = margin_math._average_entry_funding(
             position.size, position.entry_funding, size, marks.funding[position.side]
         )
         position.size += size
-        position.tier = self._tier_of(position.size)
-        self._require_initial_margin(position, marks)
+        self._require_initial_margin(position, marks, fill.initial_fraction)
         self._attach(position_id, position)
-        self._add_to_ledgers(0, fee)
-        self.log("PositionIncreased", position_id, position.owner, size, margin, fill_price, fee)
+        self._add_to_ledgers(0, fill.fee)
+        self.log(
+            "PositionIncreased", position_id, position.owner, size, margin, fill.price, fill.fee
+        )
         if margin > 0:
             token_transfer._pull(self.token, sender, margin, self.address)
 
     # Quantities
-
-    def _quote(self, side: int, size: int, marks: Marks) -> tuple[int, int]:
-        doubled_skew = 2 * self._skew()
-        rate = self.PARAMS.taker_fee
-        if side == constants.LONG:
-            doubled_skew += fixed_point._to_int(size)
-            if doubled_skew < 0:
-                rate = self.PARAMS.maker_fee
-        else:
-            doubled_skew -= fixed_point._to_int(size)
-            if doubled_skew > 0:
-                rate = self.PARAMS.maker_fee
-        fill_price = margin_math._fill_price(
-            side, marks.price, doubled_skew, self.PARAMS.skew_scale
-        )
-        return fill_price, self._fraction_of_notional_up(size, fill_price, rate)
 
     def _change_margin(self, margin: int, added: int, taken: int) -> int:
         errors._require(margin + added > taken, errors.INSUFFICIENT_MARGIN)
         self._require_amount(margin + added - taken)
         return margin + added - taken
 
-    def _tier_of(self, size: int) -> int:
-        for tier in range(constants.TIERS):
-            if size <= self.PARAMS.tiers[tier].max_size:
-                return tier
-        errors._require(False, errors.TIER_EXCEEDED)
-        return constants.TIERS
-
-    def _is_too_small(self, size: int, price: int) -> bool:
-        return size < self.PARAMS.min_size or (
-            self._fraction_of_notional_up(size, price, constants.WAD) < constants.MIN_NOTIONAL
-        )
-
     def _side_size(self, side: int) -> int:
         return self._total_sizes[side]
-
-    def _skew(self) -> int:
-        return self._side_size(constants.LONG) - self._side_size(constants.SHORT)
 
     def _fraction_of_notional_up(self, size: int, price: int, fraction: int) -> int:
         return margin_math._fraction_of_notional_up(size, price, fraction, self.NOTIONAL_SCALE)
 
-    def _reserved(self, price: int) -> int:
-        return self._fraction_of_notional_up(
-            self._side_size(constants.LONG) + self._side_size(constants.SHORT),
-            price,
-            self.PARAMS.reserve_fraction,
-        )
-
     def _net_trader_profit(self, marks: Marks) -> int:
-        profit = 0
+        marked = 0
         for side in range(2):
-            profit += margin_math._side_value(
-                side,
-                self._side_size(side),
-                self._entry_costs[side],
-                self._entry_fundings[side],
-                marks.price,
-                marks.funding[side],
+            marked += margin_math._marked_value(
+                side, self._side_size(side), marks.price, marks.funding[side]
             )
-        return profit
+        return marked - self._entry_value
 
     def _value(self, position: Position, size: int, price: int, marks: Marks) -> int:
         return margin_math._position_value(
@@ -590,10 +625,13 @@ class PerpMarket(Contract, TriggerIndex):
             self.VALUE_SCALE,
         )
 
+    def _exit_value(self, position: Position, size: int, price: int, marks: Marks) -> int:
+        return max(self._value(position, size, price, marks), -position.margin)
+
     def _health(self, position: Position, marks: Marks) -> tuple[int, int]:
         equity = position.margin + self._value(position, position.size, marks.price, marks)
         return equity, self._fraction_of_notional_up(
-            position.size, marks.price, self.PARAMS.tiers[position.tier].maintenance_fraction
+            position.size, marks.price, marks.terms.maintenance_fractions[position.tier]
         )
 
     def _is_liquidatable(self, position: Position, marks: Marks) -> bool:
@@ -605,17 +643,10 @@ class PerpMarket(Contract, TriggerIndex):
     def _accrued(self) -> Marks:
         marks = self._load_marks()
         elapsed = self.chain.timestamp - marks.accrued_at
+        marks.terms = self.engine.terms(elapsed, self._book_state(marks))
         if elapsed > 0:
-            funding_rate = funding_index._funding_rate(
-                self._skew(), self.PARAMS.skew_scale, self.PARAMS.max_funding_rate
-            )
-            utilisation_rate = funding_index._utilisation_rate(
-                self._reserved(marks.price), self.pool.cash, self.PARAMS.max_utilisation_rate
-            )
             for side in range(2):
-                marks.funding[side] += funding_index._index_step(
-                    side, funding_rate, utilisation_rate, marks.price, elapsed
-                )
+                marks.funding[side] += marks.terms.funding_steps[side]
             marks.accrued_at = self.chain.timestamp
             marks.epoch += 1
         return marks
@@ -627,14 +658,75 @@ class PerpMarket(Contract, TriggerIndex):
 
     def _settle_fresh_marks(self) -> Marks:
         marks = self._settle_marks()
-        errors._require(self._is_fresh(marks), errors.STALE_PRICE)
+        errors._require(not self._is_halted(), errors.HALTED)
+        errors._require(self._is_priced(marks), errors.STALE_PRICE)
         return marks
 
     def _settle_tradable_marks(self) -> Marks:
         errors._require(not self._has_backlog(), errors.BACKLOG)
+        booked = self._total_margin + self._insurance + self._fees
+        errors._require(
+            self.token.balanceOf[self.address] >= booked + self._credits, errors.BOOKS_BROKEN
+        )
         return self._settle_fresh_marks()
 
-    # Liquidation
+    # Liquidation and deleveraging
+
+    def _work_off(self, marks: Marks, max_visits: int, recipient: str) -> Sweep:
+        sweep = self._sweep(marks, max_visits)
+        self._settle_rewards(sweep, recipient)
+        if self._record(marks, sweep.size) and not sweep.has_backlog:
+            sweep.has_backlog = self._deleverage(marks, max_visits - sweep.visits)
+        if sweep.has_backlog != self._has_backlog():
+            self._backlog = not self._backlog
+            self.log("BacklogChanged", sweep.has_backlog)
+        return sweep
+
+    def _record(self, marks: Marks, liquidated_size: int) -> bool:
+        return self.engine.record_update(
+            liquidated_size,
+            fixed_point._signed_div_ceil(self._net_trader_profit(marks), self.VALUE_SCALE),
+            self.pool.account(),
+            sender=self.address,
+        )
+
+    def _deleverage(self, marks: Marks, max_visits: int) -> bool:
+        visited, has_backlog = self.engine.choose_deleveraged(
+            marks.price,
+            marks.funding,
+            marks.epoch,
+            self._net_trader_profit(marks),
+            self._book_state(marks).cash,
+            max_visits,
+            sender=self.address,
+        )
+        for visit in visited:
+            position_id = visit >> 1
+            position = self._load_position(position_id)
+            if visit & 1 == 1:
+                self._settle(position_id, position, marks, True)
+            else:
+                self._mark_seen(position_id, position, self._ring_of(position), marks)
+        return has_backlog
+
+    def _settle(
+        self, position_id: int, position: Position, marks: Marks, is_deleveraged: bool
+    ) -> None:
+        close_out = self._close_out(position_id, position, marks, 0)
+        self.log(
+            "PositionSettled",
+            position_id,
+            position.owner,
+            position.size,
+            marks.price,
+            close_out.value,
+            close_out.claim,
+            close_out.returned,
+            close_out.insurance_used,
+            close_out.bad_debt,
+            is_deleveraged,
+        )
+        self._send_to_pool(close_out.pool_gain)
 
     def _sweep(self, marks: Marks, max_visits: int) -> Sweep:
         sweep = Sweep()
@@ -654,7 +746,7 @@ class PerpMarket(Contract, TriggerIndex):
                 threshold = trigger_key._threshold(
                     side,
                     marks.price,
-                    self.PARAMS.tiers[tier].maintenance_fraction,
+                    marks.terms.maintenance_fractions[tier],
                     marks.funding[side],
                 )
                 for _ in range(constants.MAX_VISITS + 1):
@@ -673,128 +765,124 @@ class PerpMarket(Contract, TriggerIndex):
                         # Once round: every position of this ring is healthy at these marks.
                         cursor = self._next_ring(ring)
                     elif self._is_liquidatable(position, marks):
-                        reward, pool_gain = self._liquidate(position_id, position, marks)
-                        sweep.liquidated += 1
-                        sweep.reward += reward
-                        sweep.pool_gain += pool_gain
+                        sweep = self._liquidate(position_id, position, marks, sweep)
                         if self._ring_heads[ring] == 0:
                             # The index has just looked for the next one, if this was the worst.
                             cursor = self._worst_ring(ring >> 24)
                             if cursor > ring:
                                 cursor = self._next_ring(ring)
                     else:
-                        # Healthy: mark it seen and move it to the end of its ring.
-                        self._store_sizes(position_id, position.size, position.margin, marks.epoch)
-                        self._ring_heads[ring] = position.next_id
+                        self._mark_seen(position_id, position, ring, marks)
         return sweep
 
-    def _liquidate(self, position_id: int, position: Position, marks: Marks) -> tuple[int, int]:
-        value = self._value(position, position.size, marks.price, marks)
-        equity = position.margin + value
+    def _mark_seen(self, position_id: int, position: Position, ring: int, marks: Marks) -> None:
+        self._store_sizes(position_id, position.size, position.margin, marks.epoch)
+        self._ring_heads[ring] = position.next_id
+
+    def _liquidate(
+        self, position_id: int, position: Position, marks: Marks, before: Sweep
+    ) -> Sweep:
+        close_out = CloseOut()
         size = position.size
-        penalty = self._penalty(size, marks.price)
-        rest = self._partial_rest(position, equity, penalty, marks)
-        self._detach(position_id, position)
-        claim = 0
-        returned = 0
-        insurance_used = 0
-        bad_debt = 0
+        penalty = self._penalty(size, marks)
+        rest = self._partial_rest(position, penalty, marks)
         if rest.size > 0:
             size -= rest.size
-            value = self._value(position, size, marks.price, marks)
-            penalty = self._penalty(size, marks.price)
+            close_out.value = self._value(position, size, marks.price, marks)
+            close_out.penalty = self._penalty(size, marks)
+            close_out.pool_gain = -close_out.value
+            self._detach(position_id, position)
             self._attach(position_id, rest)
         else:
-            claim = self._take_profit(position.owner, value)
-            equity -= claim
-            self._erase(position_id)
-            if equity < 0:
-                penalty = 0
-                shortfall = -equity
-                insurance_used = min(self._insurance, shortfall)
-                bad_debt = shortfall - insurance_used
-                self._insurance -= insurance_used
-                self.bad_debt += bad_debt
-            else:
-                penalty = min(penalty, equity)
-                returned = equity - penalty
-                self._add_credit(position.owner, returned)
-        reward = fixed_point._mul_div_down(penalty, self.PARAMS.keeper_share, constants.WAD)
-        self._add_to_ledgers(penalty - reward, 0)
+            close_out = self._close_out(position_id, position, marks, penalty)
+        reward = fixed_point._mul_div_down(
+            close_out.penalty, marks.terms.keeper_share, constants.WAD
+        )
+        self._add_to_ledgers(close_out.penalty - reward, 0)
         self.log(
             "PositionLiquidated",
             position_id,
             position.owner,
             size,
             marks.price,
-            value,
-            penalty,
+            close_out.value,
+            close_out.penalty,
             reward,
-            returned,
-            insurance_used,
-            bad_debt,
+            close_out.returned,
+            close_out.insurance_used,
+            close_out.bad_debt,
         )
-        pool_gain = 0
-        if value < 0:
-            pool_gain = -value - bad_debt
-        return reward, pool_gain
+        sweep = replace(before)
+        sweep.liquidated += 1
+        sweep.size += size
+        sweep.reward += reward
+        sweep.pool_gain += close_out.pool_gain
+        return sweep
 
-    def _penalty(self, size: int, price: int) -> int:
-        return self._fraction_of_notional_up(size, price, self.PARAMS.liquidation_penalty)
+    def _close_out(
+        self, position_id: int, position: Position, marks: Marks, full_penalty: int
+    ) -> CloseOut:
+        close_out = CloseOut()
+        close_out.value = self._value(position, position.size, marks.price, marks)
+        self._detach(position_id, position)
+        self._erase(position_id)
+        close_out.claim = self._take_profit(position.owner, close_out.value)
+        equity = position.margin + close_out.value - close_out.claim
+        if equity < 0:
+            shortfall = -equity
+            close_out.insurance_used = self.engine.cover_shortfall(
+                shortfall, self._insurance, sender=self.address
+            )
+            close_out.bad_debt = shortfall - close_out.insurance_used
+            self._insurance -= close_out.insurance_used
+            self.bad_debt += close_out.bad_debt
+        else:
+            close_out.penalty = min(full_penalty, equity)
+            close_out.returned = equity - close_out.penalty
+            self._add_credit(position.owner, close_out.returned)
+        if close_out.value < 0:
+            close_out.pool_gain = -close_out.value - close_out.bad_debt
+        return close_out
 
-    def _partial_rest(
-        self, position: Position, equity: int, full_penalty: int, marks: Marks
-    ) -> Position:
+    def _penalty(self, size: int, marks: Marks) -> int:
+        return self._fraction_of_notional_up(size, marks.price, marks.terms.liquidation_penalty)
+
+    def _partial_rest(self, position: Position, full_penalty: int, marks: Marks) -> Position:
         rest = position.copy()
         rest.size = 0
+        equity = position.margin + self._value(position, position.size, marks.price, marks)
         if equity <= 0:
             return rest
-        size = margin_math._partial_size_down(
-            equity,
-            full_penalty,
-            marks.price,
-            self.PARAMS.tiers[position.tier].initial_fraction,
-            self.PARAMS.liquidation_penalty,
-            self.NOTIONAL_SCALE,
-        )
-        if self._is_too_small(size, marks.price) or size >= position.size:
+        size, tier = self.engine.partial_terms(position.tier, equity, full_penalty, marks.price)
+        if size == 0 or size >= position.size:
             return rest
         closed = position.size - size
         value = self._value(position, closed, marks.price, marks)
-        margin = position.margin + value - self._penalty(closed, marks.price)
+        margin = position.margin + value - self._penalty(closed, marks)
         # A profit would have to be paid by the pool first; that is left to the full liquidation.
         if value > 0 or margin <= 0:
             return rest
         rest.margin = margin
-        rest.tier = self._tier_of(size)
+        rest.tier = tier
         rest.size = size
         if self._is_liquidatable(rest, marks):
             rest.size = 0
         return rest
 
-    def _finish_sweep(self, sweep: Sweep, recipient: str) -> None:
+    def _settle_rewards(self, sweep: Sweep, recipient: str) -> None:
         self._add_credit(recipient, sweep.reward)
-        if sweep.has_backlog != self._has_backlog():
-            self._backlog = not self._backlog
-            self.log("BacklogChanged", sweep.has_backlog)
         self._send_to_pool(sweep.pool_gain)
 
     # Cash between traders, pool and ledgers
 
-    def _realise(self, position: Position, gain: int) -> tuple[int, int]:
-        claim = self._take_profit(position.owner, gain)
-        balance = position.margin + gain - claim
-        return fixed_point._to_uint(balance), claim
+    def _balance(self, position: Position, gain: int, claim: int) -> int:
+        return fixed_point._to_uint(position.margin + gain - claim)
 
     def _take_profit(self, owner: str, gain: int) -> int:
         if gain <= 0:
             return 0
         profit = gain
-        claim = profit - self.pool.pay_profit(profit, sender=self.address)
-        if claim > 0:
-            self.claim_of[owner] += claim
-            self._store_owed(self._credits, self._claims + claim)
-        return claim
+        return profit - self.pool.pay_profit(owner, profit, sender=self.address)
 
     def _pay_loss_to_pool(self, gain: int) -> None:
         if gain < 0:
@@ -808,7 +896,7 @@ class PerpMarket(Contract, TriggerIndex):
     def _add_credit(self, owner: str, amount: int) -> None:
         if amount > 0:
             self.credit_of[owner] += amount
-            self._store_owed(self._credits + amount, self._claims)
+            self._credits += amount
 
     def _add_to_ledgers(self, insurance: int, fees: int) -> None:
         self._insurance += insurance
@@ -823,6 +911,25 @@ class PerpMarket(Contract, TriggerIndex):
     def _has_backlog(self) -> bool:
         return self._backlog
 
+    def _is_halted(self) -> bool:
+        return self._halted
+
+    def _totals(self) -> Totals:
+        return Totals(
+            long_size=self._side_size(constants.LONG),
+            short_size=self._side_size(constants.SHORT),
+            has_backlog=self._has_backlog(),
+            is_halted=self._is_halted(),
+            entry_value=self._entry_value,
+            positions=self._position_count,
+            open_positions=self._open_positions,
+            margin=self._total_margin,
+            insurance=self._insurance,
+            fees=self._fees,
+            credits=self._credits,
+            bad_debt=self.bad_debt,
+        )
+
     def _load_own_position(self, position_id: int, sender: str) -> Position:
         position = self._load_position(position_id)
         errors._require(position.owner == sender, errors.NOT_OWNER)
@@ -832,8 +939,9 @@ class PerpMarket(Contract, TriggerIndex):
         side = position.side
         self._total_sizes[side] += position.size
         self._total_margin += position.margin
-        self._entry_costs[side] += position.size * position.entry_price
-        self._entry_fundings[side] += position.size * position.entry_funding
+        self._entry_value += margin_math._marked_value(
+            position.side, position.size, position.entry_price, position.entry_funding
+        )
         self._open_positions += 1
         stored = position.copy()
         stored.epoch = 0
@@ -852,8 +960,9 @@ class PerpMarket(Contract, TriggerIndex):
         side = position.side
         self._total_sizes[side] -= position.size
         self._total_margin -= position.margin
-        self._entry_costs[side] -= position.size * position.entry_price
-        self._entry_fundings[side] -= position.size * position.entry_funding
+        self._entry_value -= margin_math._marked_value(
+            position.side, position.size, position.entry_price, position.entry_funding
+        )
         self._open_positions -= 1
         ring = self._ring_of(position)
         if position.next_id == position_id:
@@ -907,10 +1016,6 @@ class PerpMarket(Contract, TriggerIndex):
         following = self._stored(next_id).copy()
         following.previous_id = previous_id
         self._positions[next_id] = following
-
-    def _store_owed(self, credits: int, claims: int) -> None:
-        self._credits = credits
-        self._claims = claims
 
     def _stored(self, position_id: int) -> Position:
         stored = self._positions[position_id]

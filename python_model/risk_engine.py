@@ -165,9 +165,7 @@ class RiskEngine(Contract):
         if self._is_halted and price_time <= self._pending_time:
             return False
         confidence_ratio = fixed_point._mul_div_up(confidence, constants.WAD, price)
-        errors._require(
-            confidence_ratio <= self._params.max_confidence, errors.CONFIDENCE_TOO_WIDE
-        )
+        errors._require(confidence_ratio <= self._params.max_confidence, errors.CONFIDENCE_TOO_WIDE)
         variance = self._variance
         reduce_only_until = self._reduce_only_until
         if last_price == 0:
@@ -505,10 +503,7 @@ class RiskEngine(Contract):
             return True
         if self.chain.timestamp <= self._seen_at:
             return False
-        return (
-            change <= max_jump
-            or dynamic_margin._change(price, self._pending_price) <= max_jump
-        )
+        return change <= max_jump or dynamic_margin._change(price, self._pending_price) <= max_jump
 
     def _hold(self, price: int, price_time: int, halted_since: int) -> None:
         self._pending_price, self._pending_time = price, price_time

@@ -3,6 +3,13 @@
 from python_model.modules import constants, fixed_point
 
 
+def _marked_value(side: int, size: int, price: int, funding: int) -> int:
+    per_unit = price * constants.FUNDING_PRECISION
+    if side == constants.SHORT:
+        per_unit = -per_unit
+    return size * (per_unit - funding)
+
+
 def _position_value(
     side: int,
     size: int,
@@ -12,25 +19,11 @@ def _position_value(
     funding: int,
     value_scale: int,
 ) -> int:
-    gain = price - entry_price
-    if side == constants.SHORT:
-        gain = -gain
-    per_unit = gain * constants.FUNDING_PRECISION - (funding - entry_funding)
-    return fixed_point._signed_div_floor(size * per_unit, value_scale)
-
-
-def _side_value(
-    side: int,
-    size: int,
-    entry_cost: int,
-    entry_funding: int,
-    price: int,
-    funding: int,
-) -> int:
-    gain = size * price - entry_cost
-    if side == constants.SHORT:
-        gain = -gain
-    return gain * constants.FUNDING_PRECISION - (size * funding - entry_funding)
+    return fixed_point._signed_div_floor(
+        _marked_value(side, size, price, funding)
+        - _marked_value(side, size, entry_price, entry_funding),
+        value_scale,
+    )
 
 
 def _fraction_of_notional_up(size: int, price: int, fraction: int, notional_scale: int) -> int:
