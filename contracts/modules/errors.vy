@@ -10,6 +10,7 @@ NOT_OWNER: constant(String[32]) = "not the position owner"
 NOT_PUBLISHER: constant(String[32]) = "not a publisher"
 NOT_MARKET: constant(String[32]) = "not the market"
 NOT_CONFIGURATOR: constant(String[32]) = "not the configurator"
+NOT_GUARDIAN: constant(String[32]) = "neither guardian nor owner"
 NOT_DEPLOYER: constant(String[32]) = "not the deployer"
 NOT_FACTORY: constant(String[32]) = "not the factory"
 ALREADY_SET: constant(String[32]) = "market already set"
@@ -93,6 +94,18 @@ BAD_RATES: constant(String[32]) = "bad rates or fees"
 BAD_LIMITS: constant(String[32]) = "bad size limits"
 BAD_SKEW_SCALE: constant(String[32]) = "skew scale too small"
 BAD_AGE: constant(String[32]) = "bad price age"
+BAD_VOLATILITY: constant(String[32]) = "bad volatility terms"
+BAD_CROWDING: constant(String[32]) = "bad bounds of crowding"
+BAD_BREAKERS: constant(String[32]) = "bad breakers"
+BAD_LOSS_LIMITS: constant(String[32]) = "bad loss limits"
+BAD_UNITS: constant(String[32]) = "fraction too fine"
+
+# Changes of parameters
+NOTHING_PROPOSED: constant(String[32]) = "nothing proposed"
+TOO_EARLY: constant(String[32]) = "timelock not over"
+NOT_TIGHTER: constant(String[32]) = "not at least as tight"
+BAD_DURATION: constant(String[32]) = "bad duration"
+RESTRICTED_RECENTLY: constant(String[32]) = "restricted too recently"
 
 
 @internal

@@ -8,6 +8,7 @@ NOT_OWNER = "not the position owner"
 NOT_PUBLISHER = "not a publisher"
 NOT_MARKET = "not the market"
 NOT_CONFIGURATOR = "not the configurator"
+NOT_GUARDIAN = "neither guardian nor owner"
 NOT_DEPLOYER = "not the deployer"
 NOT_FACTORY = "not the factory"
 ALREADY_SET = "market already set"
@@ -91,6 +92,18 @@ BAD_RATES = "bad rates or fees"
 BAD_LIMITS = "bad size limits"
 BAD_SKEW_SCALE = "skew scale too small"
 BAD_AGE = "bad price age"
+BAD_VOLATILITY = "bad volatility terms"
+BAD_CROWDING = "bad bounds of crowding"
+BAD_BREAKERS = "bad breakers"
+BAD_LOSS_LIMITS = "bad loss limits"
+BAD_UNITS = "fraction too fine"
+
+# Changes of parameters
+NOTHING_PROPOSED = "nothing proposed"
+TOO_EARLY = "timelock not over"
+NOT_TIGHTER = "not at least as tight"
+BAD_DURATION = "bad duration"
+RESTRICTED_RECENTLY = "restricted too recently"
 
 
 def _require(ok: bool, reason: str) -> None:
