@@ -11,8 +11,7 @@
         ROUNDING     What is asked of whoever adds risk rounds up; the maintenance ramp rounds down.
         LIVENESS     No answer here stops adding margin, closing or liquidating. A held price is
                      accepted by the second report of it, or MAX_HALT after the first.
-@custom:kill Set the open interest cap to zero through the configurator, or let it restrict the
-             market again and again; see docs/shutdown.md.
+@custom:kill Set the open interest cap to zero through the configurator; see docs/shutdown.md.
 """
 
 from contracts.interfaces import ILiquidityPool
@@ -75,7 +74,7 @@ MASK_60: constant(uint256) = 2**60 - 1
 MASK_104: constant(uint256) = 2**104 - 1
 MASK_128: constant(uint256) = 2**128 - 1
 CURSOR_OFFSET: constant(int256) = 2**127
-LISTS: constant(uint256) = 2 * constants.TIERS
+LISTS: constant(uint256) = 8
 RING_HEADS: constant(uint256) = 3
 # Visits, and rings that turn out to have been seen.
 MAX_STEPS: constant(uint256) = 64
@@ -199,7 +198,9 @@ def record_update(
             convert((results >> 104) & MASK_104, int256) - RESULT_OFFSET, result, block.timestamp
         )
     return self._is_profit_too_large(
-        net_profit, account.cash - min(account.cash, account.claims), rules
+        net_profit,
+        account.cash - min(account.cash, account.claims),
+        unsafe_mul((rules >> 136) & MASK_24, constants.FRACTION_UNIT),
     )
 
 
@@ -226,7 +227,7 @@ def choose_deleveraged(
     """
     errors._require(msg.sender == market, errors.NOT_MARKET)
     source: IPerpMarket = IPerpMarket(market)
-    rules: uint256 = self._rules
+    max_share: uint256 = ((self._rules >> 136) & MASK_24) * constants.FRACTION_UNIT
     visited: DynArray[uint256, constants.MAX_VISITS] = []
     profit: int256 = net_profit
     left: uint256 = cash
@@ -265,7 +266,7 @@ def choose_deleveraged(
                 profit -= value
                 left -= min(left, convert(gain, uint256))
                 if not self._is_profit_too_large(
-                    fixed_point._signed_div_ceil(profit, VALUE_SCALE), left, rules
+                    fixed_point._signed_div_ceil(profit, VALUE_SCALE), left, max_share
                 ):
                     return visited, False
             else:
@@ -326,8 +327,8 @@ def set_params(params: IRiskEngine.RiskParams):
     present: uint256[4] = self._present_maintenance()
     for tier: uint256 in range(constants.TIERS):
         errors._require(params.initial_fractions[tier] > present[tier], errors.BAD_TIERS)
-    duration: uint256 = self._store_params(params, present)
-    log IRiskEngine.ParamsSet(ramp_end=block.timestamp + duration)
+    ramp_end: uint256 = self._store_params(params, present)
+    log IRiskEngine.ParamsSet(ramp_end=ramp_end)
 
 
 @external
@@ -571,7 +572,9 @@ def _fill(side: uint256, size: uint256, book: IRiskEngine.Book) -> IRiskEngine.F
     fill.price = margin_math._fill_price(side, book.price, doubled_skew, PARAMS.skew_scale)
     fees: uint256 = self._terms >> 192
     fill.fee = self._fraction_of_notional_up(
-        size, fill.price, (fees if is_maker else fees >> 17) & MASK_17, constants.FRACTION_UNIT
+        size,
+        fill.price,
+        ((fees if is_maker else fees >> 17) & MASK_17) * constants.FRACTION_UNIT,
     )
     return fill
 
@@ -583,16 +586,14 @@ def _reserved(book: IRiskEngine.Book) -> uint256:
     @notice Pool cash that backs the open interest.
     """
     return self._fraction_of_notional_up(
-        book.long_size + book.short_size, book.price, PARAMS.reserve_fraction, 1
+        book.long_size + book.short_size, book.price, PARAMS.reserve_fraction
     )
 
 
 @internal
 @view
-def _fraction_of_notional_up(
-    size: uint256, price: uint256, fraction: uint256, unit: uint256
-) -> uint256:
-    return margin_math._fraction_of_notional_up(size, price, fraction * unit, NOTIONAL_SCALE)
+def _fraction_of_notional_up(size: uint256, price: uint256, fraction: uint256) -> uint256:
+    return margin_math._fraction_of_notional_up(size, price, fraction, NOTIONAL_SCALE)
 
 
 @internal
@@ -602,7 +603,7 @@ def _is_too_small(size: uint256, price: uint256) -> bool:
     @notice Whether a position of `size` would be below the market's minimum or the protocol's.
     """
     return size < PARAMS.min_size or (
-        self._fraction_of_notional_up(size, price, constants.WAD, 1) < constants.MIN_NOTIONAL
+        self._fraction_of_notional_up(size, price, constants.WAD) < constants.MIN_NOTIONAL
     )
 
 
@@ -631,13 +632,12 @@ def _tier_or_last(size: uint256) -> uint256:
 
 @internal
 @view
-def _is_profit_too_large(net_profit: int256, cash: uint256, rules: uint256) -> bool:
+def _is_profit_too_large(net_profit: int256, cash: uint256, max_share: uint256) -> bool:
     """
-    @notice Whether the traders' net profit is above its share of the pool's free cash.
+    @notice Whether the traders' net profit is above that share of the pool's free cash.
     """
-    share: uint256 = ((rules >> 136) & MASK_24) * constants.FRACTION_UNIT
     return net_profit > convert(
-        fixed_point._mul_div_down(cash, share, constants.WAD), int256
+        fixed_point._mul_div_down(cash, max_share, constants.WAD), int256
     )
 
 
@@ -845,7 +845,7 @@ def _fractions(word: uint256) -> uint256[4]:
 def _store_params(params: IRiskEngine.RiskParams, present: uint256[4]) -> uint256:
     """
     @notice Stores parameters; the ramp of the maintenance fractions starts from `present`.
-    @return Seconds that it takes.
+    @return Unix time of its end.
     """
     most: uint256 = 0
     for tier: uint256 in range(constants.TIERS):
@@ -854,13 +854,13 @@ def _store_params(params: IRiskEngine.RiskParams, present: uint256[4]) -> uint25
         most = max(most, max(old_fraction, new_fraction) - min(old_fraction, new_fraction))
     duration: uint256 = fixed_point._mul_div_up(most, HOUR, RAMP_PER_HOUR)
     self._ramp = self._packed(present) | (block.timestamp << 96) | (duration << 144)
-    ramp_end: uint256 = fixed_point._mul_div_up(block.timestamp + duration, 1, HOUR)
+    ramp_end: uint256 = block.timestamp + duration
     self._terms = (
         self._packed(params.maintenance_fractions)
         | (self._packed(params.initial_fractions) << 96)
         | (self._units(params.maker_fee) << 192)
         | (self._units(params.taker_fee) << 209)
-        | (ramp_end << 226)
+        | (fixed_point._mul_div_up(ramp_end, 1, HOUR) << 226)
     )
     self._rules = (
         self._units(params.max_moves[0])
@@ -886,7 +886,7 @@ def _store_params(params: IRiskEngine.RiskParams, present: uint256[4]) -> uint25
         | (params.max_bad_debt << 104)
         | (self._units(params.max_insurance_draw) << 200)
     )
-    return duration
+    return ramp_end
 
 
 @internal

@@ -26,7 +26,7 @@ HOUR = 3_600
 MAX_RESULT = 2**103 - 1
 MASK_24 = 2**24 - 1
 CURSOR_OFFSET = 2**127
-LISTS = 2 * constants.TIERS
+LISTS = 8
 RING_HEADS = 3
 MAX_STEPS = 64
 
@@ -60,7 +60,7 @@ class RiskParams(NamedTuple):
 
 
 class Book(NamedTuple):
-    """What terms depend on besides the engine's own state: price and sizes WAD, cash token units."""
+    """What terms depend on besides the engine: price and sizes WAD, cash token units."""
 
     price: int
     long_size: int
@@ -224,7 +224,9 @@ class RiskEngine(Contract):
         if self.chain.timestamp >= self._result_start + window:
             self._store_results(self._current_result, result, self.chain.timestamp)
         return self._is_profit_too_large(
-            net_profit, account.cash - min(account.cash, account.claims)
+            net_profit,
+            account.cash - min(account.cash, account.claims),
+            self._params.max_profit_share,
         )
 
     @external
@@ -241,6 +243,7 @@ class RiskEngine(Contract):
     ) -> tuple[list[int], bool]:
         errors._require(sender == self.market, errors.NOT_MARKET)
         source = self.source
+        max_share = self._params.max_profit_share
         visited: list[int] = []
         profit = net_profit
         left = cash
@@ -276,7 +279,7 @@ class RiskEngine(Contract):
                     profit -= value
                     left -= min(left, gain)
                     if not self._is_profit_too_large(
-                        fixed_point._signed_div_ceil(profit, self.VALUE_SCALE), left
+                        fixed_point._signed_div_ceil(profit, self.VALUE_SCALE), left, max_share
                     ):
                         return visited, False
                 else:
@@ -317,8 +320,8 @@ class RiskEngine(Contract):
         present = self._present_maintenance()
         for tier in range(constants.TIERS):
             errors._require(params.initial_fractions[tier] > present[tier], errors.BAD_TIERS)
-        duration = self._store_params(params, present)
-        self.log("ParamsSet", self.chain.timestamp + duration)
+        ramp_end = self._store_params(params, present)
+        self.log("ParamsSet", ramp_end)
 
     @external
     def restrict(self, until: int, *, sender: str) -> None:
@@ -464,10 +467,8 @@ class RiskEngine(Contract):
 
     # Deleveraging
 
-    def _is_profit_too_large(self, net_profit: int, cash: int) -> bool:
-        return net_profit > fixed_point._mul_div_down(
-            cash, self._params.max_profit_share, constants.WAD
-        )
+    def _is_profit_too_large(self, net_profit: int, cash: int, max_share: int) -> bool:
+        return net_profit > fixed_point._mul_div_down(cash, max_share, constants.WAD)
 
     def _farthest_rings(self, source: "PerpMarket", marked: list[int], epoch: int) -> list[int]:
         rings = []
@@ -570,10 +571,11 @@ class RiskEngine(Contract):
             new_fraction = params.maintenance_fractions[tier]
             most = max(most, max(old_fraction, new_fraction) - min(old_fraction, new_fraction))
         duration = fixed_point._mul_div_up(most, HOUR, RAMP_PER_HOUR)
+        ramp_end = self.chain.timestamp + duration
         self._old_maintenance = present
         self._ramp_start, self._ramp_duration = self.chain.timestamp, duration
         self._params = params
-        return duration
+        return ramp_end
 
     def _store_state(self, variance: int, reduce_only_until: int, confidence: int) -> None:
         self._variance = variance
