@@ -37,14 +37,22 @@ class Event(NamedTuple):
 class Chain:
     """Contracts that share time and transactions.
 
+    `chain_id` is part of what is signed. Signatures are known by having been registered: the model
+    needs no cryptography to tell a signed message from another.
+
     `address_of(creator, nonce)` names the contracts that contracts create; a differential run
     passes the real derivation, on its own the model needs no hash function.
     """
 
     def __init__(
-        self, timestamp: int = 1, address_of: Callable[[str, int], str] | None = None
+        self,
+        timestamp: int = 1,
+        address_of: Callable[[str, int], str] | None = None,
+        chain_id: int = 31_337,
     ) -> None:
         self.timestamp = timestamp
+        self.chain_id = chain_id
+        self.signatures: dict[tuple[Any, ...], str] = {}
         self.contracts: list[Contract] = []
         self.writes: list[tuple[Storage[Any, Any], Any, Any]] = []
         self.events: list[Event] = []
@@ -54,6 +62,14 @@ class Chain:
     def new_address(self, creator: str, nonce: int) -> str:
         """Address of the contract that `creator` creates as its `nonce`-th."""
         return self._address_of(creator, nonce)
+
+    def register_signature(self, message: tuple[Any, ...], r: int, vs: int, signer: str) -> None:
+        """Makes `signer` known as who signed this message with this signature."""
+        self.signatures[message, r, vs] = signer
+
+    def recover(self, message: tuple[Any, ...], r: int, vs: int) -> str:
+        """Who signed; the zero address if nobody that is known."""
+        return self.signatures.get((message, r, vs), ZERO_ADDRESS)
 
     def execute(self, call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         """Runs `call` as one transaction: `writes` and `events` are its own, a revert undoes it."""
