@@ -831,6 +831,15 @@ def _units(fraction: uint256) -> uint256:
 
 @internal
 @pure
+def _hour_after(time: uint256) -> uint256:
+    """
+    @notice Number of the first full hour that is not before a Unix time.
+    """
+    return fixed_point._mul_div_up(time, 1, HOUR)
+
+
+@internal
+@pure
 def _fractions(word: uint256) -> uint256[4]:
     # 24 bits times 37.
     return [
@@ -860,7 +869,7 @@ def _store_params(params: IRiskEngine.RiskParams, present: uint256[4]) -> uint25
         | (self._packed(params.initial_fractions) << 96)
         | (self._units(params.maker_fee) << 192)
         | (self._units(params.taker_fee) << 209)
-        | (fixed_point._mul_div_up(ramp_end, 1, HOUR) << 226)
+        | (self._hour_after(ramp_end) << 226)
     )
     self._rules = (
         self._units(params.max_moves[0])
