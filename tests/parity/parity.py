@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 from vyper import ast as vy_ast
@@ -57,19 +58,26 @@ class Allowed:
 # The contract
 
 
-def read_contract(source: str, *interfaces: str, getters: Iterable[str] = ()) -> Unit:
+def read_contract(
+    source: str,
+    *interfaces: str,
+    getters: Iterable[str] = (),
+    known: dict[str, Any] | None = None,
+) -> Unit:
     """Reads a contract or module; structs and events come from its interfaces too.
 
-    `getters` names functions of other people's modules that it exports.
+    `getters` names functions of other people's modules that it exports, `known` are the values of
+    module `constants`.
     """
     unit = Unit(attributes=set(getters))
+    imported = {"constants": SimpleNamespace(**known or {})}
     for interface in interfaces:
         _read_declarations(vy_ast.parse_to_ast(interface, is_interface=True), unit)
     module = vy_ast.parse_to_ast(source)
     _read_declarations(module, unit)
     for variable in module.get_children(vy_ast.VariableDecl):
         if variable.is_constant:
-            value = _evaluate(variable.value.node_source_code, unit.constants)
+            value = _evaluate(variable.value.node_source_code, imported | unit.constants)
             unit.constants[variable.target.id] = value
         elif variable.is_public or variable.is_immutable:
             unit.attributes.add(variable.target.id)
@@ -149,13 +157,19 @@ def _spread_sender(functions: list[Function]) -> None:
 
 # The model
 
+TUPLE_COPY = "_replace"  # of a NamedTuple: no function of ours
 
-def read_model(source: str, class_name: str = "", *bases: str) -> Unit:
+
+def read_model(
+    source: str, class_name: str = "", *bases: str, known: dict[str, Any] | None = None
+) -> Unit:
     """Reads a model file: its functions, or the methods of `class_name` if given.
 
-    `bases` are the texts of the classes it inherits from: they count as its attributes.
+    `bases` are the texts of the classes it inherits from: they count as its attributes. `known` are
+    the values of module `constants`.
     """
     unit = Unit()
+    imported = {"constants": SimpleNamespace(**known or {})}
     for base in bases:
         unit.attributes |= _names_in_classes(ast.parse(base))
     module = ast.parse(source)
@@ -172,7 +186,7 @@ def read_model(source: str, class_name: str = "", *bases: str) -> Unit:
                 ]
     for item in body:
         if isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
-            value = _evaluate(ast.unparse(item.value), unit.constants)
+            value = _evaluate(ast.unparse(item.value), imported | unit.constants)
             unit.constants[item.targets[0].id] = value
         elif isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             unit.attributes.add(item.target.id)
@@ -213,7 +227,11 @@ def _read_python(node: ast.FunctionDef) -> Function:
             for call in calls
             if ast.unparse(call.func) == "self.log" and isinstance(call.args[0], ast.Constant)
         ],
-        calls=[ast.unparse(call.func).split(".")[-1] for call in calls],
+        calls=[
+            name
+            for name in (ast.unparse(call.func).split(".")[-1] for call in calls)
+            if name != TUPLE_COPY
+        ],
     )
 
 
@@ -221,7 +239,9 @@ def _count_python(returns: ast.expr | None) -> int:
     if returns is None or ast.unparse(returns) == "None":
         return 0
     if isinstance(returns, ast.Subscript) and ast.unparse(returns.value) == "tuple":
-        return len(returns.slice.elts) if isinstance(returns.slice, ast.Tuple) else 1
+        items = returns.slice.elts if isinstance(returns.slice, ast.Tuple) else []
+        is_list = not items or ast.unparse(items[-1]) == "..."
+        return 1 if is_list else len(items)
     return 1
 
 
@@ -256,6 +276,7 @@ def _is_reason(owner: Any, name: str) -> bool:
 def _tidy(expression: str) -> str:
     """One spelling for both languages: contracts pass addresses where the model passes objects."""
     expression = re.sub(r"\bmsg\.sender\b", "sender", expression)
+    expression = re.sub(r"\bblock\.timestamp\b", "self.chain.timestamp", expression)
     return re.sub(r"\.address$", "", ast.unparse(ast.parse(expression.strip(), mode="eval")))
 
 
@@ -263,7 +284,7 @@ def _evaluate(expression: str, known: dict[str, Any]) -> Any:
     """Value of a constant: literals, arithmetic and the constants before it; None for others."""
     try:
         return eval(expression, {"__builtins__": {}}, dict(known))
-    except (NameError, TypeError):
+    except (AttributeError, NameError, TypeError):
         return None
 
 

@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import parity
 import pytest
@@ -32,14 +33,21 @@ MIX_INS = {"trigger_index": "TriggerIndex"}
 BASES = {
     "PerpMarket": ["modules/trigger_index"],
     "LiquidityPool": ["modules/erc20"],
+    "RiskEngine": [],
     "MarketFactory": ["modules/ownable_2step"],
-    "PriceFeed": ["modules/ownable_2step"],
+    "Configurator": ["modules/ownable_2step"],
+    "SignedPriceFeed": [],
+    "AggregatorPriceFeed": [],
+    "MarketLens": [],
 }
 
 BIT_LENGTH = "the model asks Python for the bit length"
 CASTS = "the contract converts, the model checks the range"
 PACKED = "layout of a packed word"
 STORED = "the model keeps records instead of packed words"
+EMPTY = "what `empty` is in the contract"
+SIGNED = "the model looks signatures up by what is signed"
+RECORD = "the contract keeps publishers, quorum and market as code"
 BLUEPRINT = "the model deploys by calling the class"
 
 ALLOWED = {
@@ -50,23 +58,76 @@ ALLOWED = {
             "MASK_64": PACKED,
             "MASK_128": PACKED,
             "FUNDING_OFFSET": PACKED,
+            "BACKLOG_BIT": PACKED,
+            "HALT_BIT": PACKED,
             "_attach/_store_sizes": STORED,
         },
-        in_model={"_stored": STORED, "_to_int": CASTS, "_to_uint": CASTS},
+        in_model={
+            "_stored": STORED,
+            "_to_uint": CASTS,
+            "NO_TERMS": EMPTY,
+        },
     ),
     "LiquidityPool": Allowed(
+        in_contract={"MASK_128": PACKED, "RESULT_OFFSET": PACKED},
         in_model={
             "_withdraw": "snekmate's erc4626, called by its name in the contract too",
             "TRANSFER_DID_NOT_SUCCEED": "reason of snekmate's erc4626",
-        }
+        },
     ),
+    "RiskEngine": Allowed(
+        in_contract={
+            "MASK_17": PACKED,
+            "MASK_20": PACKED,
+            "MASK_48": PACKED,
+            "MASK_60": PACKED,
+            "MASK_104": PACKED,
+            "MASK_128": PACKED,
+            "HALT_BIT": PACKED,
+            "RESULT_OFFSET": PACKED,
+            "_packed": PACKED,
+            "_units": PACKED,
+            "_hour_after": PACKED,
+            "_fractions": PACKED,
+        },
+        in_model={
+            "_to_uint": CASTS,
+            "Fractions": "name of a type",
+        },
+    ),
+    "Configurator": Allowed(in_model={"NO_PARAMS": EMPTY}),
     "MarketFactory": Allowed(
         in_contract={
-            "FEED_BLUEPRINT": BLUEPRINT,
+            "ENGINE_BLUEPRINT": BLUEPRINT,
             "MARKET_BLUEPRINT": BLUEPRINT,
             "POOL_BLUEPRINT": BLUEPRINT,
         }
     ),
+    "SignedPriceFeed": Allowed(
+        in_contract={
+            "REPORT_TYPE_HASH": SIGNED,
+            "eip712Domain": SIGNED,
+            "_domain_separator_v4": SIGNED,
+            "MASK_48": PACKED,
+            "MASK_160": PACKED,
+            "MASK_255": PACKED,
+            "NOBODY": RECORD,
+            "RECORD_WORDS": RECORD,
+            "RECORD_BYTES": RECORD,
+            "RECORD_INITCODE": RECORD,
+            "_record": RECORD,
+            "_compute_create_address_self": RECORD,
+        },
+        in_model={"publish/_require": "the contract asserts in line: gas"},
+    ),
+    "AggregatorPriceFeed": Allowed(
+        in_contract={
+            "LATEST_ROUND": "selector of a raw call",
+            "READ_DECIMALS": "selector of a raw call",
+        },
+        in_model={"_raw_call": "a builtin of the contract's language"},
+    ),
+    "index_walk": Allowed(in_contract={"_log2": BIT_LENGTH}),
     "fixed_point": Allowed(in_model={"MAX_INT256": "bound of the cast"}),
     "margin_math": Allowed(in_model={"_to_int": CASTS, "_to_uint": CASTS}),
     "trigger_index": Allowed(in_contract={"_log2": BIT_LENGTH}),
@@ -93,17 +154,27 @@ def model_text(stem: str) -> str:
 
 
 @cache
+def known_constants() -> dict[str, Any]:
+    return parity.read_contract(contract_text("constants")).constants
+
+
+@cache
 def read_contract(stem: str, source: str) -> Unit:
+    known = known_constants()
     if stem in MODULES:
-        return parity.read_contract(source)
-    interface = text(f"contracts/interfaces/I{stem}.vyi")
-    return parity.read_contract(source, interface, getters=parity.exported_names(source))
+        return parity.read_contract(source, known=known)
+    path = ROOT / f"contracts/interfaces/I{stem}.vyi"
+    interfaces = [path.read_text()] if path.exists() else []
+    getters = parity.exported_names(source)
+    return parity.read_contract(source, *interfaces, getters=getters, known=known)
 
 
 def read_model(stem: str, source: str) -> Unit:
+    known = known_constants()
     if stem in MODULES:
-        return parity.read_model(source, MIX_INS.get(stem, ""))
-    return parity.read_model(source, stem, *[text(f"python_model/{b}.py") for b in BASES[stem]])
+        return parity.read_model(source, MIX_INS.get(stem, ""), known=known)
+    bases = [text(f"python_model/{base}.py") for base in BASES[stem]]
+    return parity.read_model(source, stem, *bases, known=known)
 
 
 def report(stem: str, contract: str, model: str) -> list[str]:
@@ -144,7 +215,7 @@ def test_reading_finds_what_there_is() -> None:
     constants = read_contract("constants", contract_text("constants"))
     assert constants.constants["MAX_PRICE"] == 2**88 - 1
     pool = read_contract("LiquidityPool", contract_text("LiquidityPool"))
-    assert {"asset", "transferFrom", "market", "cash"} <= pool.attributes
+    assert {"asset", "transferFrom", "market", "claims"} <= pool.attributes
 
 
 # The comparison can fail: each change of one text is reported in words.
@@ -183,8 +254,8 @@ MODEL_CHANGES = {
         "errors._require(size < position.size, errors.EXCEEDS_POSITION)\n"
         "        errors._require(size > 0, errors.ZERO_SIZE)",
         "reasons of `reduce`: the order or number differs:"
-        " ZERO_SIZE, EXCEEDS_POSITION, SIZE_TOO_SMALL, INSUFFICIENT_MARGIN /"
-        " EXCEEDS_POSITION, ZERO_SIZE, SIZE_TOO_SMALL, INSUFFICIENT_MARGIN",
+        " ZERO_SIZE, EXCEEDS_POSITION, INSUFFICIENT_MARGIN /"
+        " EXCEEDS_POSITION, ZERO_SIZE, INSUFFICIENT_MARGIN",
     ),
     "an accrual skipped": (
         "PerpMarket",
@@ -219,8 +290,8 @@ MODEL_CHANGES = {
     ),
     "struct fields swapped": (
         "PerpMarket",
-        "    maker_fee: int\n    taker_fee: int\n",
-        "    taker_fee: int\n    maker_fee: int\n",
+        "    keeper_share: int\n    reserve_fraction: int\n",
+        "    reserve_fraction: int\n    keeper_share: int\n",
         "fields of `MarketParams`: the order or number differs",
     ),
     "a lost attribute": (
@@ -231,15 +302,15 @@ MODEL_CHANGES = {
     ),
     "a view that is a transaction": (
         "PerpMarket",
-        "    def params(self) -> MarketParams:",
-        "    @external\n    def params(self, *, sender: str) -> MarketParams:",
-        "`params` is a transaction, a view or internal in one form and not in the other",
+        "    def totals(self) -> Totals:",
+        "    @external\n    def totals(self, *, sender: str) -> Totals:",
+        "`totals` is a transaction, a view or internal in one form and not in the other",
     ),
     "another number of results": (
-        "PriceFeed",
-        "def latest_price(self) -> tuple[int, int]:",
-        "def latest_price(self) -> int:",
-        "`latest_price` returns 2 values, 1 in the model",
+        "PerpMarket",
+        "def health(self, position_id: int) -> tuple[int, int]:",
+        "def health(self, position_id: int) -> int:",
+        "`health` returns 2 values, 1 in the model",
     ),
     "the sender not handed on": (
         "PerpMarket",
@@ -252,29 +323,29 @@ MODEL_CHANGES = {
 
 CONTRACT_CHANGES = {
     "a new function": (
-        "PriceFeed",
-        "@external\n@view\ndef latest_price()",
+        "RiskEngine",
+        "@external\n@view\ndef market_params()",
         "@external\n@view\ndef age() -> uint256:\n    return 0\n\n\n"
-        "@external\n@view\ndef latest_price()",
+        "@external\n@view\ndef market_params()",
         "functions: the model lacks age",
     ),
     "a new constant": (
-        "MarketFactory",
-        "MAX_FEE: constant(uint256) = 10**16",
-        "MAX_FEE: constant(uint256) = 10**16\nMIN_FEE: constant(uint256) = 1",
-        "constants: the model lacks MIN_FEE",
+        "RiskEngine",
+        "HOUR: constant(uint256) = 3_600",
+        "HOUR: constant(uint256) = 3_600\nDAY: constant(uint256) = 86_400",
+        "constants: the model lacks DAY",
     ),
     "a new getter": (
         "LiquidityPool",
-        "cash: public(uint256)",
-        "cash: public(uint256)\nlosses: public(uint256)",
+        "claims: public(uint256)",
+        "claims: public(uint256)\nlosses: public(uint256)",
         "public `losses` of the contract is no attribute of the model",
     ),
     "an event filled in another order": (
-        "PriceFeed",
-        "PricePublished(price=price, price_time=price_time)",
-        "PricePublished(price_time=price_time, price=price)",
-        "fields of event `PricePublished`: the order or number differs",
+        "RiskEngine",
+        "PriceConfirmed(price=price, price_time=price_time)",
+        "PriceConfirmed(price_time=price_time, price=price)",
+        "fields of event `PriceConfirmed`: the order or number differs",
     ),
     "an event no longer logged": (
         "LiquidityPool",
@@ -313,18 +384,16 @@ def test_change_of_the_contract_is_reported(case: str) -> None:
 
 
 def test_swapped_functions_are_reported() -> None:
-    source = model_text("PriceFeed")
-    first, second = (
-        source.index("    @external\n    def set_market"),
-        source.index("    @external\n    def set_publisher"),
-    )
-    third = source.index("    @external\n    def publish")
+    source = model_text("RiskEngine")
+    first = source.index("    @external\n    def set_params")
+    second = source.index("    @external\n    def restrict")
+    third = source.index("    # Views")
     swapped = source[:first] + source[second:third] + source[first:second] + source[third:]
-    found = report("PriceFeed", contract_text("PriceFeed"), swapped)
-    assert found == [
-        "functions: the order or number differs: set_market, set_publisher, publish, latest_price"
-        " / set_publisher, set_market, publish, latest_price"
-    ]
+    found = report("RiskEngine", contract_text("RiskEngine"), swapped)
+    assert len(found) == 1
+    assert found[0].startswith("functions: the order or number differs: observe_price,")
+    assert " set_params, restrict, " in found[0].split(" / ")[0]
+    assert " restrict, set_params, " in found[0].split(" / ")[1]
 
 
 def test_an_allowance_without_need_is_reported() -> None:
