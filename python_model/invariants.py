@@ -10,16 +10,41 @@ from fractions import Fraction
 from functools import partial
 from typing import NamedTuple
 
+from python_model.configurator import DELAY, MAX_RESTRICTION
 from python_model.evm import Event, Revert
-from python_model.modules import constants, errors, margin_math, trigger_key
+from python_model.modules import (
+    constants,
+    errors,
+    fixed_point,
+    margin_math,
+    risk_bounds,
+    trigger_key,
+)
 from python_model.perp_market import Marks, PerpMarket, Position
+from python_model.risk_engine import HOUR, MAX_HALT, RAMP_PER_HOUR, Fractions, RiskParams
 
 SAMPLE = 8  # positions looked at by the checks that execute something
 
 
+class Before(NamedTuple):
+    """What the checks compare with: the market just before a transaction, at its time."""
+
+    marks: Marks
+    has_backlog: bool
+    is_halted: bool
+    halted_since: int
+    pending_price: int
+    seen_at: int
+    reduce_only_until: int
+    deficit_start: int
+    cursor_epoch: int
+    params: RiskParams
+    maintenance: Fractions
+
+
 @dataclass
 class Observation:
-    """A market after one transaction, and what that transaction was."""
+    """A market after one transaction, and what that transaction was: `begin`, transact, `end`."""
 
     market: PerpMarket
     live: list[int] = field(default_factory=list)  # ids of the open positions
@@ -29,9 +54,94 @@ class Observation:
     events: list[Event] = field(default_factory=list)
     changed: dict[int, Position | None] = field(default_factory=dict)  # before the transaction
     donated: dict[str, int] = field(default_factory=dict)  # tokens sent to a contract unasked
-    pool_flow: int = 0  # deposits - withdrawals + losses - profits, from the pool's events
+    pool_flow: int = 0  # what should be the pool's cash, from its events
+    pool_result: int = 0  # losses collected less profits owed, from the pool's events
+    drawn: int = 0  # paid by insurance since the engine's window began, from the events
+    proposed_at: int = 0  # when parameters were announced last
     token_is_sound: bool = True  # it neither keeps a fee nor calls back
     turn: int = 0  # steps so far: which positions the sampling checks look at
+    before: Before | None = None
+    earlier: tuple[int, Fractions] | None = None  # maintenance fractions of a step ago, their time
+    _where: dict[int, int] = field(default_factory=dict)  # of an id in `live`
+    _at: int = 0  # time of `before`
+
+    def begin(self, action: str, position_id: int = 0) -> None:
+        """Notes the state just before a transaction; the chain's time is the transaction's."""
+        market, engine = self.market, self.market.engine
+        if self.before is not None:
+            self.earlier = (self._at, self.before.maintenance)
+        self._at = market.chain.timestamp
+        self.action, self.position_id = action, position_id
+        self.turn += 1
+        self.before = Before(
+            marks=market._marks,
+            has_backlog=market._backlog,
+            is_halted=market._halted,
+            halted_since=engine._halted_since,
+            pending_price=engine._pending_price,
+            seen_at=engine._seen_at,
+            reduce_only_until=engine._reduce_only_until,
+            deficit_start=engine._deficit_start,
+            cursor_epoch=engine._cursor_epoch,
+            params=engine._params,
+            maintenance=engine._present_maintenance(),
+        )
+
+    def end(self, ok: bool) -> None:
+        """Notes what the transaction, the chain's last one, has done."""
+        self.ok = ok
+        self.events, self.changed = [], {}
+        if not ok:
+            return
+        market = self.market
+        self.events = market.chain.events
+        for storage, key, old in market.chain.writes:
+            if storage is market._positions and key not in self.changed:
+                self.changed[key] = old
+        if self.before is None or market.engine._deficit_start != self.before.deficit_start:
+            self.drawn = 0
+        for event in self.events:
+            if event.address == market.pool.address:
+                self._note_pool(event.name, event.fields)
+            elif event.address == market.address:
+                self._note_market(event.name, event.fields)
+            elif event.name == "ParamsProposed" and event.fields[0] == market.address:
+                self.proposed_at = market.chain.timestamp
+
+    def _note_pool(self, name: str, fields: tuple[int, ...]) -> None:
+        if name == "Deposit":
+            self.pool_flow += fields[2]
+        elif name == "Withdraw":
+            self.pool_flow -= fields[3]
+        elif name == "ClaimPaid":
+            self.pool_flow -= fields[1]
+        elif name == "LossCollected":
+            self.pool_flow += fields[0]
+            self.pool_result += fields[0]
+        elif name == "ProfitPaid":
+            _, paid, claim = fields
+            self.pool_flow -= paid
+            self.pool_result -= paid + claim
+
+    def _note_market(self, name: str, fields: tuple[int, ...]) -> None:
+        if name == "PositionOpened":
+            self.position_id = position_id = fields[0]
+            self._where[position_id] = len(self.live)
+            self.live.append(position_id)
+        elif name in ("PositionClosed", "PositionSettled", "PositionLiquidated"):
+            if name == "PositionSettled":
+                self.drawn += fields[7]
+            elif name == "PositionLiquidated":
+                self.drawn += fields[8]
+            if self.market._positions[fields[0]] is None:
+                self._remove(fields[0])
+
+    def _remove(self, position_id: int) -> None:
+        index = self._where.pop(position_id)
+        last = self.live.pop()
+        if last != position_id:
+            self.live[index] = last
+            self._where[last] = index
 
 
 class Invariant(NamedTuple):
@@ -58,10 +168,10 @@ def sample(seen: Observation) -> list[tuple[int, Position]]:
 
 
 def untouched_others(seen: Observation) -> str | None:
-    """I-16, and with it P1: who is neither named nor liquidated keeps every figure."""
-    named = {seen.position_id} if seen.action not in ("publish", "update_price") else set()
+    """I-16, and with it P1: who is neither named, liquidated nor deleveraged keeps every figure."""
+    named = {seen.position_id}
     for event in seen.events:
-        if event.name in ("PositionLiquidated", "PositionOpened"):
+        if event.name in ("PositionLiquidated", "PositionOpened", "PositionSettled"):
             named.add(event.fields[0])
     for position_id, before in seen.changed.items():
         if before is None or position_id in named:
@@ -93,8 +203,8 @@ def conserved(seen: Observation) -> str | None:
     if held != owed:
         return f"the market holds {held} and its ledgers say {owed}"
     held = token.balanceOf[pool.address] - seen.donated.get(pool.address, 0)
-    if held != pool.cash:
-        return f"the pool holds {held} and its cash says {pool.cash}"
+    if held != pool.cash():
+        return f"the pool holds {held} and its cash says {pool.cash()}"
     return None
 
 
@@ -103,7 +213,7 @@ def sums_of_owed(seen: Observation) -> str | None:
     market = seen.market
     for name, total, parts in (
         ("credits", market._credits, market.credit_of),
-        ("claims", market._claims, market.claim_of),
+        ("claims", market.pool.claims, market.pool.claim_of),
     ):
         if total != sum(parts.values()):
             return f"{name} are {total}, their sum is {sum(parts.values())}"
@@ -113,9 +223,7 @@ def sums_of_owed(seen: Observation) -> str | None:
 def liquidated_completely(seen: Observation) -> str | None:
     """P3: after a sweep that left no backlog nothing liquidatable is open."""
     market = seen.market
-    if not seen.ok or seen.action not in ("publish", "update_price", "continue_backlog"):
-        return None
-    if market._backlog:
+    if not seen.ok or market._backlog or market._halted or not _swept(seen):
         return None
     marks = market._load_marks()
     # Without rounding, and with more units than rounding can make out: no position for which this
@@ -123,11 +231,9 @@ def liquidated_completely(seen: Observation) -> str | None:
     one, scale = constants.FUNDING_PRECISION * constants.WAD, market.VALUE_SCALE * constants.WAD
     thresholds = [
         [
-            (side_sign * constants.WAD - tier.maintenance_fraction)
-            * marks.price
-            * constants.FUNDING_PRECISION
+            (side_sign * constants.WAD - fraction) * marks.price * constants.FUNDING_PRECISION
             - marks.funding[side] * constants.WAD
-            for tier in market.PARAMS.tiers
+            for fraction in marks.terms.maintenance_fractions
         ]
         for side, side_sign in ((constants.LONG, 1), (constants.SHORT, -1))
     ]
@@ -140,10 +246,16 @@ def liquidated_completely(seen: Observation) -> str | None:
     return None
 
 
+def _swept(seen: Observation) -> bool:
+    """Whether the transaction went through the liquidation index."""
+    if seen.action == "continue_backlog":
+        return True
+    return any(event.name == "PriceUpdated" for event in seen.events)
+
+
 def healthy_spared(seen: Observation) -> str | None:
     """P3: whatever was liquidated was liquidatable at the price of the liquidation."""
     market = seen.market
-    marks = market._load_marks()
     before = seen.changed
     twice = set()
     for event in seen.events:
@@ -154,22 +266,23 @@ def healthy_spared(seen: Observation) -> str | None:
         if position is None or position_id in twice:
             return f"position {position_id} was liquidated twice or never open"
         twice.add(position_id)
-        if not market._is_liquidatable(position, marks):
+        if not market._is_liquidatable(position, market._load_marks()):
             return f"position {position_id} was healthy: {position}"
     return None
 
 
 def bounded_work(seen: Observation) -> str | None:
-    """P4: one call liquidates and marks no more than MAX_VISITS positions."""
-    liquidated = sum(event.name == "PositionLiquidated" for event in seen.events)
-    if liquidated > constants.MAX_VISITS:
-        return f"{seen.action} liquidated {liquidated} positions"
+    """P4: one call liquidates and deleverages no more than MAX_VISITS positions."""
+    closed = sum(event.name in ("PositionLiquidated", "PositionSettled") for event in seen.events)
+    if closed > constants.MAX_VISITS:
+        return f"{seen.action} closed {closed} positions"
     return None
 
 
 def exits_open(seen: Observation) -> str | None:
-    """P5: margin can always be added, a healthy position closed whenever the price is fresh."""
-    market = seen.market
+    """P5: margin can always be added, a healthy position closed at a fresh price, any position
+    settled once the price has expired, and what is owed withdrawn as far as there is cash."""
+    market, pool = seen.market, seen.market.pool
     if not seen.token_is_sound:
         return None
     marks = market._accrued()
@@ -180,10 +293,23 @@ def exits_open(seen: Observation) -> str | None:
             reason = _refusal(market, partial(market.add_margin, position_id, 1, sender=owner))
             if reason is not None and reason != errors.AMOUNT_TOO_LARGE:
                 return f"margin cannot be added to position {position_id}: {reason}"
-        if market._is_fresh(marks) and not market._is_liquidatable(position, marks):
+        if market._is_priced(marks) and not market._is_liquidatable(position, marks):
             reason = _refusal(market, partial(market.close, position_id, worst, sender=owner))
             if reason is not None:
                 return f"healthy position {position_id} cannot be closed: {reason}"
+        if market._is_expired(marks):
+            reason = _refusal(market, partial(market.settle, position_id, sender=owner))
+            if reason is not None:
+                return f"position {position_id} cannot be settled: {reason}"
+    for owner, credit in list(market.credit_of.items())[-SAMPLE:]:
+        reason = _refusal(market, partial(market.withdraw_credit, sender=owner)) if credit else None
+        if reason is not None:
+            return f"credit of {credit} cannot be withdrawn: {reason}"
+    for owner, claim in list(pool.claim_of.items())[-SAMPLE:]:
+        if claim and pool.cash():
+            reason = _refusal(market, partial(pool.withdraw_claim, sender=owner))
+            if reason is not None:
+                return f"claim of {claim} cannot be withdrawn: {reason}"
     return None
 
 
@@ -197,40 +323,50 @@ def _refusal(market: PerpMarket, call: Callable[[], object]) -> str | None:
 
 
 def solvency_bounded(seen: Observation) -> str | None:
-    """P6: net trader profit is no less than the sum of the values, by at most one unit each."""
-    market = seen.market
+    """P6: net trader profit is no less than the sum of the values, by at most its bound; assets
+    are the tokens booked, and the ratio is of what is owed."""
+    market, pool = seen.market, seen.market.pool
     stated = market.solvency()
     marks = market._accrued()
     positions = live(seen)
     total = sum(market._value(p, p.size, marks.price, marks) for _, p in positions)
     if stated.open_positions != len(positions):
         return f"{stated.open_positions} positions stated, {len(positions)} open"
-    if not total <= stated.net_trader_profit < total + len(positions) + 1:
+    if not total <= stated.net_trader_profit < total + stated.rounding_bound:
         return f"net trader profit {stated.net_trader_profit}, sum of values {total}"
+    held = sum(
+        market.token.balanceOf[address] - seen.donated.get(address, 0)
+        for address in (market.address, pool.address)
+    )
+    if stated.assets != held:
+        return f"assets {stated.assets}, tokens {held}"
+    owed = stated.fees + stated.credits + stated.claims
+    if stated.liabilities != owed + max(stated.margin + stated.net_trader_profit, 0):
+        return f"liabilities {stated.liabilities} are not the sum of what is owed"
+    if stated.liabilities and stated.ratio != held * constants.WAD // stated.liabilities:
+        return f"ratio {stated.ratio} of {held} and {stated.liabilities}"
     return None
 
 
 def totals_are_sums(seen: Observation) -> str | None:
-    """I-1: each side's size, entry cost and entry funding, and all margin, equal the sums."""
+    """I-1: each side's size, all margin and the entry value equal the sums over the positions."""
     market = seen.market
-    sums = [[0, 0, 0], [0, 0, 0]]
-    margin = 0
+    sizes = [0, 0]
+    margin = entry_value = 0
     for _, p in live(seen):
-        of_side = sums[p.side]
-        of_side[0] += p.size
-        of_side[1] += p.size * p.entry_price
-        of_side[2] += p.size * p.entry_funding
+        sizes[p.side] += p.size
         margin += p.margin
-    if market._total_margin != margin:
-        return f"margin stored {market._total_margin}, sum {margin}"
-    for side in (constants.LONG, constants.SHORT):
-        stored = [
-            market._total_sizes[side],
-            market._entry_costs[side],
-            market._entry_fundings[side],
-        ]
-        if stored != sums[side]:
-            return f"side {side}: stored {stored}, sums {sums[side]}"
+        price = p.entry_price if p.side == constants.LONG else -p.entry_price
+        entry_value += p.size * (price * constants.FUNDING_PRECISION - p.entry_funding)
+    for name, stored, total in (
+        ("margin", market._total_margin, margin),
+        ("long size", market._total_sizes[constants.LONG], sizes[constants.LONG]),
+        ("short size", market._total_sizes[constants.SHORT], sizes[constants.SHORT]),
+        ("entry value", market._entry_value, entry_value),
+        ("open positions", market._open_positions, len(seen.live)),
+    ):
+        if stored != total:
+            return f"{name} stored {stored}, sum {total}"
     return None
 
 
@@ -243,8 +379,10 @@ def initial_margin_met(seen: Observation) -> str | None:
     if position is None:
         return f"position {seen.position_id} is not open after {seen.action}"
     marks = market._load_marks()
+    book = market._book_state(marks)
     loss = min(market._value(position, position.size, marks.price, marks), 0)
-    fraction = market.PARAMS.tiers[position.tier].initial_fraction
+    engine = market.engine
+    fraction = engine._initial_fraction(position.tier, engine._reserved(book), book.cash)
     needed = Fraction(position.size * marks.price * fraction, market.NOTIONAL_SCALE * constants.WAD)
     if position.margin + loss < needed:
         return f"margin {position.margin} with loss {loss} is below {float(needed)}"
@@ -263,23 +401,38 @@ def reduced_is_healthy(seen: Observation) -> str | None:
 
 
 def liquidation_split(seen: Observation) -> str | None:
-    """I-6: a liquidation hands out exactly the equity; the reward is part of the penalty."""
+    """I-6: what is liquidated or settled hands out exactly the equity, unpaid profit as a claim."""
+    unpaid = 0  # profit of liquidated positions that the pool could not pay
+    claims = 0
     for event in seen.events:
-        if event.name != "PositionLiquidated":
+        if event.name == "ProfitPaid":
+            claims += event.fields[2]
+        elif event.name in ("PositionReduced", "PositionClosed"):
+            claims -= event.fields[6]
+        if event.name not in ("PositionLiquidated", "PositionSettled"):
             continue
-        _, _, _, _, value, penalty, reward, returned, insurance_used, bad_debt = event.fields
         before = seen.changed[event.fields[0]]
         after = seen.market._positions[event.fields[0]]
         if before is None:
             return f"unknown position in {event}"
-        if reward > penalty:
-            return f"reward {reward} above penalty {penalty}"
+        penalty = claim = 0
+        if event.name == "PositionLiquidated":
+            _, _, _, _, value, penalty, reward, returned, insurance_used, bad_debt = event.fields
+            if reward > penalty:
+                return f"reward {reward} above penalty {penalty}"
+        else:
+            _, _, _, _, value, claim, returned, insurance_used, bad_debt, _ = event.fields
+            claims -= claim
         if (insurance_used or bad_debt) and (penalty or returned):
             return f"a bankrupt position paid a penalty or got something back: {event}"
         rest = after.margin if after is not None else 0
-        claims = before.margin + value - (rest + penalty + returned - insurance_used - bad_debt)
-        if claims != 0 and not (claims > 0 and value > 0):
-            return f"equity and its parts differ by {claims}: {event}"
+        parts = rest + penalty + claim + returned - insurance_used - bad_debt
+        difference = before.margin + value - parts
+        if difference != 0 and not (event.name == "PositionLiquidated" and 0 < difference <= value):
+            return f"equity and its parts differ by {difference}: {event}"
+        unpaid += difference
+    if claims != unpaid:
+        return f"claims of {claims} came of {unpaid} unpaid by liquidations"
     return None
 
 
@@ -289,15 +442,16 @@ def round_trip_never_profits(seen: Observation) -> str | None:
     if not seen.token_is_sound:
         return None
     marks = market._accrued()
-    if not market._is_fresh(marks) or market._backlog:
+    if not market._is_priced(marks) or market._backlog:
         return None
     trader = next((p.owner for _, p in sample(seen)), None)
     if trader is None:
         return None
     side = seen.turn % 2
-    size = market.PARAMS.min_size * (1 + seen.turn % 7)
-    price, fee = market._quote(side, size, marks)
-    margin = fee + market._fraction_of_notional_up(size, max(price, marks.price), constants.WAD)
+    size = market.engine.PARAMS.min_size * (1 + seen.turn % 7)
+    fill = market.engine._fill(side, size, market._book_state(marks))
+    needed = market._fraction_of_notional_up(size, max(fill.price, marks.price), constants.WAD)
+    margin = fill.fee + needed
 
     def both_ways() -> int:
         worst_in = 0 if side == constants.SHORT else 2**256 - 1
@@ -324,10 +478,11 @@ def locks_released(seen: Observation) -> str | None:
 def backlog_ends(seen: Observation) -> str | None:
     """I-14: finitely many bounded calls work off any backlog at fixed marks."""
     market = seen.market
-    if not market._backlog or not seen.token_is_sound:
+    if not market._backlog or market._halted or not seen.token_is_sound:
         return None
-    # A call visits MAX_VISITS; a position is visited twice at most: healthy, or part and rest.
-    calls = 2 * len(live(seen)) // constants.MAX_VISITS + 2
+    # A call visits MAX_VISITS; a position is visited three times at most: healthy, or part and
+    # rest, and when profit is looked for.
+    calls = 3 * len(seen.live) // constants.MAX_VISITS + 3
 
     def work_off() -> bool:
         for _ in range(calls):
@@ -342,9 +497,13 @@ def backlog_ends(seen: Observation) -> str | None:
 
 
 def pool_zero_sum(seen: Observation) -> str | None:
-    """I-17: the pool's cash is what providers put in, plus losses, less profits, by its events."""
-    if seen.pool_flow != seen.market.pool.cash:
-        return f"events sum to {seen.pool_flow}, cash is {seen.market.pool.cash}"
+    """I-17: the pool's cash is what providers put in, plus losses, less what was paid; its result
+    the losses collected less the profits owed."""
+    pool = seen.market.pool
+    if seen.pool_flow != pool.cash():
+        return f"events sum to {seen.pool_flow}, cash is {pool.cash()}"
+    if seen.pool_result != pool.account().result:
+        return f"events sum to a result of {seen.pool_result}, stored {pool.account().result}"
     return None
 
 
@@ -359,7 +518,7 @@ def rounding_favours_protocol(seen: Observation) -> str | None:
         exact = p.margin + Fraction(
             p.size * (gain * constants.FUNDING_PRECISION - paid), market.VALUE_SCALE
         )
-        fraction = market.PARAMS.tiers[p.tier].maintenance_fraction
+        fraction = marks.terms.maintenance_fractions[p.tier]
         needed = Fraction(p.size * marks.price * fraction, market.NOTIONAL_SCALE * constants.WAD)
         if not (0 <= exact - equity < 1 and 0 <= requirement - needed < 1):
             return f"position {position_id}: equity {equity}, requirement {requirement}"
@@ -435,7 +594,7 @@ def key_is_conservative(seen: Observation) -> str | None:
         threshold = trigger_key._threshold(
             p.side,
             marks.price,
-            market.PARAMS.tiers[p.tier].maintenance_fraction,
+            marks.terms.maintenance_fractions[p.tier],
             marks.funding[p.side],
         )
         if trigger_key._highest_key(market._ring_of(p) & 2**24 - 1) <= threshold:
@@ -452,57 +611,323 @@ def pool_backs_open_interest(seen: Observation) -> str | None:
     assert position is not None
     own = market._side_size(position.side)
     other = market._side_size(constants.SHORT - position.side)
-    params = market.PARAMS
+    params = market.engine._params
     if own > params.max_open_interest or own - other > params.max_skew:
         return f"side sizes {own} and {other}"
-    reserve = margin_math._fraction_of_notional_up(
-        own + other, market._marks.price, params.reserve_fraction, market.NOTIONAL_SCALE
+    return _reserve_missing(market)
+
+
+def claims_before_providers(seen: Observation) -> str | None:
+    """I-9: what a liquidity provider withdraws leaves the claims and the reserve."""
+    if any(event.name == "Withdraw" for event in seen.events):
+        return _reserve_missing(seen.market)
+    return None
+
+
+def _reserve_missing(market: PerpMarket) -> str | None:
+    """How the pool's cash, less claims, falls short of its share of all open interest."""
+    reserved = margin_math._fraction_of_notional_up(
+        market._side_size(constants.LONG) + market._side_size(constants.SHORT),
+        market._marks.price,
+        market.engine.PARAMS.reserve_fraction,
+        market.NOTIONAL_SCALE,
     )
-    if reserve + market._claims > market.pool.cash:
-        return f"reserve {reserve} and claims {market._claims} above cash {market.pool.cash}"
+    claims, cash = market.pool.claims, market.pool.cash()
+    if reserved + claims > cash:
+        return f"reserve {reserved} and claims {claims} above cash {cash}"
     return None
 
 
 def funding_never_costs_the_pool(seen: Observation) -> str | None:
     """I-17: what both sides together pay per second is never negative."""
     market = seen.market
-    marks = market._load_marks()
-    later = Marks(marks.price, marks.price_time, marks.accrued_at, marks.epoch, [0, 0])
-    now, market_time = market.chain.timestamp, marks.accrued_at
-    before = market._marks
-    market._marks = later
-    market.chain.timestamp = market_time + 3600
-    try:
-        step = market._accrued().funding
-    finally:
-        market._marks = before
-        market.chain.timestamp = now
-    paid = sum(market._side_size(side) * step[side] for side in (0, 1))
+    steps = market.engine.terms(HOUR, market._book_state(market._marks)).funding_steps
+    paid = sum(market._side_size(side) * steps[side] for side in (0, 1))
     if paid < 0:
         return f"over an hour the pool would pay {-paid}"
     return None
 
 
+def requirement_moves_slowly(seen: Observation) -> str | None:
+    """I-3: what an open position is measured by moves by a new price, or with time and no faster
+    than its bounds; with P1 nothing that another does, no volatility and no parameter makes it
+    liquidatable."""
+    market, before = seen.market, seen.before
+    if before is None:
+        return None
+    present = market.engine._present_maintenance()
+    if present != before.maintenance:
+        return f"maintenance jumped from {before.maintenance} to {present}"
+    if seen.earlier is not None and present != seen.earlier[1]:
+        at, earlier = seen.earlier
+        most = RAMP_PER_HOUR * (market.chain.timestamp - at)
+        for now, then in zip(present, earlier, strict=True):
+            if (abs(now - then) - constants.FRACTION_UNIT) * HOUR > most:
+                return f"maintenance moved from {earlier} to {present} since {at}"
+    marks, old = market._marks, before.marks
+    if marks is old:
+        return None
+    if marks.price_time == old.price_time and marks.price != old.price:
+        return f"the price moved from {old.price} to {marks.price} without a new one"
+    params = market.engine.PARAMS
+    rate = (params.max_funding_rate + params.max_utilisation_rate) * constants.FUNDING_PRECISION
+    most = rate * old.price * (marks.accrued_at - old.accrued_at)
+    for side in (constants.LONG, constants.SHORT):
+        step = marks.funding[side] - old.funding[side]
+        if abs(step) * constants.WAD >= most + constants.WAD:
+            return f"the index of side {side} moved by {step}"
+    return None
+
+
+def initial_fraction_bounded(seen: Observation) -> str | None:
+    """I-3: an initial fraction is from its base to one, and does not fall as the pool is used."""
+    market, engine = seen.market, seen.market.engine
+    book = market._book_state(market._marks)
+    reserved = engine._reserved(book)
+    for tier, base in enumerate(engine._params.initial_fractions):
+        fractions = [
+            engine._initial_fraction(tier, used, book.cash)
+            for used in sorted((0, reserved // 2, reserved, book.cash))
+        ]
+        if not base <= fractions[0] <= fractions[-1] <= constants.WAD:
+            return f"tier {tier}: fractions {fractions}, base {base}"
+        if fractions != sorted(fractions):
+            return f"tier {tier}: fractions {fractions} fall"
+    return None
+
+
+def jumps_confirmed(seen: Observation) -> str | None:
+    """I-7: a price that jumps takes effect only when a later one confirms it or time has passed."""
+    market, before = seen.market, seen.before
+    if before is None or not seen.ok:
+        return None
+    marks, old = market._marks, before.marks
+    if marks.price_time == old.price_time or old.price == 0:
+        return None
+    if marks.price_time < old.price_time:
+        return f"the price went back from {old.price_time} to {marks.price_time}"
+    max_jump = before.params.max_jump
+    if _is_within(marks.price, old.price, max_jump) and not before.is_halted:
+        return None
+    if not before.is_halted:
+        return f"{marks.price} after {old.price} took effect at once"
+    now = market.chain.timestamp
+    if not any(event.name == "PriceConfirmed" for event in seen.events):
+        return f"{marks.price} took effect without a word"
+    if now >= before.halted_since + MAX_HALT:
+        return None
+    references = (old.price, before.pending_price)
+    if now > before.seen_at and any(_is_within(marks.price, p, max_jump) for p in references):
+        return None
+    return f"{marks.price} is confirmed neither by {references} nor by time"
+
+
+def _is_within(price: int, reference: int, most: int) -> bool:
+    return abs(price - reference) * constants.WAD <= most * reference
+
+
+def held_price_is_without_effect(seen: Observation) -> str | None:
+    """I-7: while a price is held the one in effect stays, and nobody trades or is liquidated."""
+    market, before = seen.market, seen.before
+    if market._halted != market.engine._is_halted:
+        return f"market and engine differ on the halt: {market._halted}"
+    if before is None or not market._halted:
+        return None
+    if market._marks.price_time != before.marks.price_time:
+        return "the price in effect changed while another is held"
+    for event in seen.events:
+        if event.name in TRADES or (event.name == "PositionSettled" and event.fields[9]):
+            return f"{event.name} while a price is held"
+    return None
+
+
+ADDS_RISK = ("PositionIncreased", "MarginRemoved")
+TRADES = (*ADDS_RISK, "PositionReduced", "PositionClosed", "PositionLiquidated")
+
+
+def restricted_adds_no_risk(seen: Observation) -> str | None:
+    """I-7: nothing adds risk while the market only reduces or has a backlog."""
+    before = seen.before
+    if before is None or not any(event.name in ADDS_RISK for event in seen.events):
+        return None
+    if before.has_backlog or seen.market.chain.timestamp < before.reduce_only_until:
+        return f"{seen.action} added risk"
+    return None
+
+
+def restriction_is_announced(seen: Observation) -> str | None:
+    """I-7: a restriction tells its cause, is not cut short, and ends by itself."""
+    market, before = seen.market, seen.before
+    if before is None:
+        return None
+    until, now = before.reduce_only_until, market.chain.timestamp
+    for event in seen.events:
+        if event.name == "BreakerTripped":
+            cause, ends = event.fields
+            if ends != max(until, now + market.engine._params.cool_down) or not 1 <= cause <= 6:
+                return f"cause {cause} restricts until {ends}"
+            until = ends
+        elif event.name == "Restricted":
+            (ends,) = event.fields
+            if not until <= ends <= max(until, now + MAX_RESTRICTION):
+                return f"restricted until {ends}"
+            until = ends
+    if market.engine._reduce_only_until != until:
+        return f"restricted until {market.engine._reduce_only_until}, announced {until}"
+    return None
+
+
+def insurance_capped(seen: Observation) -> str | None:
+    """I-11: in one window insurance pays no more than its share of what there was."""
+    market, engine = seen.market, seen.market.engine
+    if engine._drawn != seen.drawn:
+        return f"the engine counts {engine._drawn}, the events say {seen.drawn}"
+    if not any(
+        event.fields[8 if event.name == "PositionLiquidated" else 7]
+        for event in seen.events
+        if event.name in ("PositionLiquidated", "PositionSettled")
+    ):
+        return None
+    most = (market._insurance + seen.drawn) * engine._params.max_insurance_draw
+    if seen.drawn * constants.WAD > most:
+        return f"{seen.drawn} drawn, {market._insurance} left"
+    return None
+
+
+def deleveraged_in_order(seen: Observation) -> str | None:
+    """I-13: only positions in profit are deleveraged, those with the most equity per unit first,
+    and without the last one the profit would still be too large."""
+    market, before = seen.market, seen.before
+    if before is None or not seen.ok or market._halted or not _swept(seen):
+        return None
+    marks = market._marks
+    gone = [e.fields for e in seen.events if e.name == "PositionSettled" and e.fields[9]]
+    net_profit = market._net_trader_profit(marks)
+    cash, claims = market.pool.cash(), market.pool.claims
+    if gone:
+        last = seen.changed[gone[-1][0]]
+        assert last is not None
+        value, claim = gone[-1][4:6]
+        undone = net_profit + _raw_value(last, marks)
+        if not _is_profit_too_large(market, undone, cash + value - claim, claims - claim):
+            return f"deleveraging {gone[-1][0]} was not needed"
+    reached: int | None = None
+    for fields in gone:
+        position = seen.changed[fields[0]]
+        assert position is not None
+        if fields[4] <= 0:
+            return f"position {fields[0]} was deleveraged without profit"
+        equity = _filed_equity(market, position, marks)
+        if reached is not None and equity > reached:
+            return f"position {fields[0]} was deleveraged after one with less equity per unit"
+        reached = equity
+    if market._backlog or before.has_backlog or before.cursor_epoch == marks.epoch:
+        return None  # the rest is another call's, or was
+    is_too_large = _is_profit_too_large(market, net_profit, cash, claims)
+    if not gone and not is_too_large:
+        return None
+    for position_id, p in live(seen):
+        if p.epoch == marks.epoch or market._value(p, p.size, marks.price, marks) <= 0:
+            continue  # seen, by the sweep for one: all but liquidatable
+        if is_too_large:
+            return f"the profit is too large and position {position_id} has some"
+        assert reached is not None
+        if _filed_equity(market, p, marks) > reached:
+            return f"position {position_id} was passed over"
+    return None
+
+
+def _raw_value(position: Position, marks: Marks) -> int:
+    """Value times VALUE_SCALE, exact."""
+    return margin_math._marked_value(
+        position.side, position.size, marks.price, marks.funding[position.side]
+    ) - margin_math._marked_value(
+        position.side, position.size, position.entry_price, position.entry_funding
+    )
+
+
+def _filed_equity(market: PerpMarket, position: Position, marks: Marks) -> int:
+    """The least equity per unit of what is filed where this position is."""
+    marked = margin_math._marked_value(position.side, 1, marks.price, marks.funding[position.side])
+    return marked - trigger_key._highest_key(market._ring_of(position) & 2**24 - 1)
+
+
+def _is_profit_too_large(market: PerpMarket, net_profit: int, cash: int, claims: int) -> bool:
+    profit = fixed_point._signed_div_ceil(net_profit, market.VALUE_SCALE)
+    most = max(cash - claims, 0) * market.engine._params.max_profit_share
+    return profit > most // constants.WAD
+
+
+def roles_move_nothing(seen: Observation) -> str | None:
+    """I-15: what roles do moves no token, share, position or debt; parameters change when they
+    were announced DELAY ago or are tighter."""
+    market, before = seen.market, seen.before
+    engine = market.engine
+    if before is None or not seen.ok:
+        return None
+    roles = (engine.configurator, market.factory.address)
+    names = {event.name for event in seen.events if event.address in roles}
+    if names and "MarketCreated" not in names:
+        pool, token = market.pool, market.token
+        kept = (
+            token.balanceOf,
+            token.allowance,
+            pool.balanceOf,
+            pool.claim_of,
+            market.credit_of,
+            market._positions,
+        )
+        if any(storage is mapping for storage, _, _ in market.chain.writes for mapping in kept):
+            return f"{sorted(names)} moved something"
+    if engine._params is before.params:
+        return None
+    if "ParamsTightened" in names and risk_bounds._is_tighter(engine._params, before.params):
+        return None
+    announced = 0 < seen.proposed_at <= market.chain.timestamp - DELAY
+    if "ParamsApplied" in names and announced:
+        return None
+    return f"parameters became {engine._params}, announced at {seen.proposed_at}"
+
+
 INVARIANTS: tuple[Invariant, ...] = (
-    Invariant("P1", "who is neither named nor liquidated keeps every figure", untouched_others),
+    Invariant(
+        "P1", "who is not named, liquidated or deleveraged keeps every figure", untouched_others
+    ),
     Invariant("P2", "every token unit is in exactly one ledger", conserved),
     Invariant("P2-owed", "credits and claims equal the sums over their owners", sums_of_owed, 101),
     Invariant(
         "P3", "after a finished sweep nothing liquidatable is open", liquidated_completely, 1
     ),
     Invariant("P3-spared", "only liquidatable positions are liquidated", healthy_spared),
-    Invariant("P4", "one call liquidates at most MAX_VISITS positions", bounded_work),
-    Invariant("P5", "margin can be added always, healthy positions close", exits_open, 613),
+    Invariant("P4", "one call closes at most MAX_VISITS positions", bounded_work),
+    Invariant("P5", "margin, closing, settlement and what is owed stay open", exits_open, 613),
     Invariant("P6", "solvency() is within its bound of the sum", solvency_bounded, 167),
     Invariant("I-1", "totals equal the sums over the positions", totals_are_sums, 157),
+    Invariant("I-3", "requirements move by price and slowly by time", requirement_moves_slowly),
+    Invariant(
+        "I-3-initial",
+        "initial fractions are from their base to one, rising with use",
+        initial_fraction_bounded,
+        113,
+    ),
     Invariant("I-4", "who adds risk meets the initial requirement", initial_margin_met),
     Invariant("I-5", "who reduced is not liquidatable", reduced_is_healthy),
-    Invariant("I-6", "a liquidation hands out exactly the equity", liquidation_split),
+    Invariant("I-6", "a position that ends hands out exactly its equity", liquidation_split),
+    Invariant("I-7", "a price that jumps takes effect only when confirmed", jumps_confirmed),
+    Invariant("I-7-held", "a held price is without effect", held_price_is_without_effect),
+    Invariant("I-7-risk", "a restricted market takes no risk", restricted_adds_no_risk),
+    Invariant("I-7-cause", "restrictions are announced and end", restriction_is_announced),
     Invariant("I-9", "caps and reserve hold after an increase", pool_backs_open_interest),
+    Invariant("I-9-claims", "claims come before providers", claims_before_providers),
     Invariant("I-10", "a round trip at one price never profits", round_trip_never_profits, 397),
+    Invariant("I-11", "insurance pays its share per window at most", insurance_capped),
     Invariant("I-12", "no lock outlives a transaction", locks_released),
+    Invariant(
+        "I-13", "deleveraging goes by profit and no further than needed", deleveraged_in_order
+    ),
     Invariant("I-14", "any backlog ends after finitely many calls", backlog_ends, 17),
-    Invariant("I-17", "the pool's cash is the sum of its flows", pool_zero_sum),
+    Invariant("I-15", "roles move no token and no parameter unannounced", roles_move_nothing),
+    Invariant("I-17", "the pool's cash and result are the sums of its flows", pool_zero_sum),
     Invariant("I-17-funding", "funding never costs the pool", funding_never_costs_the_pool, 107),
     Invariant("I-18", "rounding favours the protocol", rounding_favours_protocol, 251),
     Invariant("X-1", "every position is in the ring of its key, once", filed_under_key, 467),
