@@ -159,6 +159,68 @@ def has_initial_margin(
     return lot.margin + value >= requirement(lot.size, price, initial_fraction)
 
 
+# Volatility, crowding and the maintenance ramp (dynamic margin)
+
+
+def change(price: Fraction, reference: Fraction) -> Fraction:
+    """|P - R| / R: how far a price is from a reference, either way."""
+    return abs(price - reference) / reference
+
+
+def next_variance(
+    variance: Fraction, return_: Fraction, elapsed: Fraction, window: Fraction
+) -> Fraction:
+    """Time-weighted mean of the variance per second so far and of r^2 / t, the one just observed.
+
+    Weights window and t: v' = (v * window + (r^2 / t) * t) / (window + t). A constant r^2 / t is a
+    fixed point, and a gap of many windows forgets what was before.
+    """
+    return (variance * window + return_**2) / (window + elapsed)
+
+
+def daily_variance(variance: Fraction) -> Fraction:
+    """Variance of a day's return; its root is the volatility per day."""
+    return variance * 86_400
+
+
+def volatility_multiplier(
+    volatility: Fraction, calm_volatility: Fraction, max_multiplier: Fraction
+) -> Fraction:
+    """clamp(volatility / calm volatility, 1, max)."""
+    return min(max(volatility / calm_volatility, Fraction(1)), max_multiplier)
+
+
+def utilisation(reserved: Fraction, cash: Fraction) -> Fraction:
+    """min(reserved / cash, 1); anything reserved of nothing is 1."""
+    if reserved >= cash:
+        return Fraction(1 if reserved > 0 else 0)
+    return reserved / cash
+
+
+def initial_fraction(
+    base_fraction: Fraction,
+    multiplier: Fraction,
+    confidence: Fraction,
+    used: Fraction,
+    lower: Fraction,
+    upper: Fraction,
+) -> Fraction:
+    """f + (1 - f) * clamp((u - lower) / (upper - lower), 0, 1), f = min(base * multiplier + c, 1).
+
+    The second step is dYdX's initial margin by open interest, with utilisation in its place.
+    """
+    fraction = min(base_fraction * multiplier + confidence, Fraction(1))
+    crowding = min(max((used - lower) / (upper - lower), Fraction(0)), Fraction(1))
+    return fraction + (1 - fraction) * crowding
+
+
+def ramped(old: Fraction, new: Fraction, elapsed: Fraction, duration: Fraction) -> Fraction:
+    """A maintenance fraction on its straight way from old to new."""
+    if elapsed >= duration:
+        return new
+    return old + (new - old) * elapsed / duration
+
+
 # Funding and utilisation (section 8)
 
 

@@ -5,10 +5,6 @@ Where a venue's convention differs from ours (docs/spec.md), the exact formulas 
 that convention's numbers, and the docstring says which part is shared; the arithmetic is not bent.
 
 Left out of vectors that do not fit a linear perpetual with flat tiers:
-- Deribit's linear ramp (initial 53,125 and maintenance 28,125 for 25 BTC): the fraction grows
-  continuously with the size, ours in steps.
-- dYdX's open-interest margin (60 %, 387,653 ppm): the initial fraction depends on open interest,
-  which this market's does not.
 - Option margins (CBOE, Deribit, Bybit, OKX, Derive) and option price tables: no options here.
 """
 
