@@ -1,15 +1,21 @@
 """The actions of the system: what they are called on, and how both sides take their arguments.
 
-An argument is an integer, or a role or contract by name; `hook` names the call that a misbehaving
-token makes in a transfer.
+An argument is an integer, or a role or contract by name. `hook` names the call that a misbehaving
+token makes in a transfer; `risk` and `publishers` are numbered variants; reports and rounds are
+made of numbers by `feeds`.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from eth_abi.abi import encode as abi_encode
+
 from lockstep import abi
-from perp_fuzz.deployment import ADDRESSES, System
-from python_model.evm import ZERO_ADDRESS
+from perp_fuzz.deployment import ADDRESSES, RISK_TYPE, System
+from perp_fuzz.feeds import Reports, Rounds
+from perp_fuzz.variants import publishers_variant, risk_variant
+from python_model.evm import ZERO_ADDRESS, Revert
+from python_model.signed_price_feed import SignedPriceFeed
 
 
 class Action(NamedTuple):
@@ -50,7 +56,18 @@ ACTIONS: dict[str, Action] = {
         "market", "remove_margin", ("uint256",) * 2, "", "takes margin {1} out of position {0}"
     ),
     "publish": Action(
-        "feed", "publish", ("uint256",) * 2, "uint256", "publishes price {0} of time {1}"
+        "feed",
+        "publish",
+        ("report",) * 4,
+        "uint256",
+        "brings price {0} with confidence {1} of time {2}, flaw {3}",
+    ),
+    "answer": Action(
+        "relay",
+        "answer",
+        ("round",) * 4,
+        "",
+        "makes the aggregator answer {0} of time {2}, flaw {3}",
     ),
     "update_price": Action(
         "market", "update_price", ("address",), "uint256", "makes the market look for a price"
@@ -60,9 +77,9 @@ ACTIONS: dict[str, Action] = {
         "market", "continue_backlog", ("uint256",), "uint256", "works off {0} of the backlog"
     ),
     "accrue": Action("market", "accrue", (), "", "accrues funding"),
-    "withdraw_credit": Action(
-        "market", "withdraw_credit", (), "uint256", "withdraws credit and claim"
-    ),
+    "settle": Action("market", "settle", ("uint256",), "", "settles position {0}"),
+    "withdraw_credit": Action("market", "withdraw_credit", (), "uint256", "withdraws a credit"),
+    "withdraw_claim": Action("pool", "withdraw_claim", (), "uint256", "withdraws a claim"),
     "collect_fees": Action("market", "collect_fees", (), "uint256", "collects the fees"),
     "fund_insurance": Action(
         "market", "fund_insurance", ("uint256",), "", "gives {0} to the insurance reserve"
@@ -101,13 +118,56 @@ ACTIONS: dict[str, Action] = {
     "set_hook": Action(
         "token", "set_hook", ("hook",), "", "makes the token call back in transfers: {0}"
     ),
-    "set_publisher": Action("feed", "set_publisher", ("address",), "", "makes {0} the publisher"),
-    "transfer_ownership": Action(
-        "feed", "transfer_ownership", ("address",), "", "offers the feed to {0}"
+    "seize": Action(
+        "token", "seize", ("address", "uint256"), "", "makes the token take {1} from {0}"
     ),
-    "accept_ownership": Action("feed", "accept_ownership", (), "", "accepts the feed"),
+    "propose_params": Action(
+        "configurator",
+        "propose_params",
+        ("market", "risk"),
+        "uint256",
+        "proposes parameters {0}",
+    ),
+    "cancel_params": Action(
+        "configurator", "cancel_params", ("market",), "", "cancels the proposed parameters"
+    ),
+    "apply_params": Action(
+        "configurator", "apply_params", ("market",), "", "applies the proposed parameters"
+    ),
+    "tighten": Action("configurator", "tighten", ("market", "risk"), "", "tightens to {0}"),
+    "guardian_restrict": Action(
+        "configurator",
+        "guardian_restrict",
+        ("market", "uint256"),
+        "uint256",
+        "restricts the market for {0} seconds",
+    ),
+    "set_guardian": Action("configurator", "set_guardian", ("address",), "", "makes {0} guardian"),
+    "propose_publishers": Action(
+        "configurator",
+        "propose_publishers",
+        ("feed", "publishers"),
+        "uint256",
+        "proposes publishers {0}",
+    ),
+    "apply_publishers": Action(
+        "configurator", "apply_publishers", ("feed",), "", "applies the proposed publishers"
+    ),
+    "remove_publisher": Action(
+        "configurator", "remove_publisher", ("feed", "address"), "", "removes publisher {0}"
+    ),
+    "transfer_ownership": Action(
+        "configurator", "transfer_ownership", ("address",), "", "offers the configurator to {0}"
+    ),
+    "accept_ownership": Action(
+        "configurator", "accept_ownership", (), "", "accepts the configurator"
+    ),
     "intrude": Action(
-        "pool", "pay_profit", ("uint256",), "uint256", "asks the pool for a profit of {0}"
+        "pool",
+        "pay_profit",
+        ("address", "uint256"),
+        "uint256",
+        "asks the pool for a profit of {1} for {0}",
     ),
 }
 
@@ -120,10 +180,18 @@ HOOKS: dict[str, tuple[str, str, tuple[int | str, ...]]] = {
     "market.update_price": ("market", "update_price", ("attacker",)),
     "pool.deposit": ("pool", "deposit", (10**6, "attacker")),
     "pool.redeem": ("pool", "redeem", (1, "attacker", "attacker")),
-    "feed.publish": ("feed", "publish", (1, 1)),
+    "pool.withdraw_claim": ("pool", "withdraw_claim", ()),
 }
 NO_HOOK = "none"
 
+_STRUCTURED = frozenset(("market", "feed", "risk", "publishers"))
+_SPECIAL = _STRUCTURED | {"hook", "report", "round"}
+_TYPES = {
+    "market": "address",
+    "feed": "address",
+    "risk": RISK_TYPE,
+    "publishers": "address[],uint256",
+}
 _BY_FUNCTION = {(item.contract, item.function): item for item in ACTIONS.values()}
 
 
@@ -134,6 +202,18 @@ def resolve(system: System, value: int | str) -> Any:
     return ADDRESSES.get(value) or getattr(system, value).address
 
 
+class _Unsigned:
+    """A feed without publishers, as the configurator meets it: no such function."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def set_publishers(self, *_: Any, sender: str) -> None:
+        raise Revert
+
+    remove_publisher = set_publishers
+
+
 class Codec:
     """Encodes the actions of one deployment."""
 
@@ -141,31 +221,96 @@ class Codec:
         self.system = system
         self._token_returns = token_returns
         self._targets = {name: getattr(system, name) for name in system._fields[1:]}
+        self.risk = system.engine._params
         self._encoders = {
             name: abi.encoder(f"{item.function}({','.join(item.kinds)})")
             for name, item in ACTIONS.items()
-            if "hook" not in item.kinds
+            if not _SPECIAL.intersection(item.kinds)
         }
+        self._structured = {
+            name: self._structured_encoder(item)
+            for name, item in ACTIONS.items()
+            if _STRUCTURED.intersection(item.kinds)
+        }
+        feed = system.feed
+        self._listed = feed if isinstance(feed, SignedPriceFeed) else _Unsigned(feed.address)
+        self._rounds = Rounds(system)
+        self._feed_codec: Rounds | Reports = (
+            Reports(system) if isinstance(system.feed, SignedPriceFeed) else Rounds(system, True)
+        )
         self._set_hook = abi.selector("set_hook(address,bytes)")
 
     def calldata(self, action: str, args: tuple[int | str, ...]) -> tuple[str, bytes]:
         """Target and calldata."""
         item = ACTIONS[action]
+        if action == "publish":
+            return self._feed_codec.calldata(*self._numbers(args))
+        if action == "answer":
+            return self._rounds.calldata(*self._numbers(args))
         target = self._targets[item.contract].address
         if action == "set_hook":
             return target, self._set_hook + self._hook_arguments(str(args[0]))
+        if encode := self._structured.get(action):
+            return target, encode(*args)
         values = [resolve(self.system, value) for value in args]
         return target, self._encoders[action](*values)
 
     def call_model(self, action: str, actor: str, args: tuple[int | str, ...]) -> Any:
         """The same call on the model."""
         item = ACTIONS[action]
-        target = self._targets[item.contract]
         sender = ADDRESSES[actor]
+        if action == "publish":
+            return self._feed_codec.call_model(sender, *self._numbers(args))
+        if action == "answer":
+            return self._rounds.call_model(sender, *self._numbers(args))
+        target = self._targets[item.contract]
         if action == "set_hook":
             return target.set_hook(self._hook(str(args[0])), sender=sender)
-        values = [resolve(self.system, value) for value in args]
+        values = self._model_values(item, args)
         return getattr(target, item.function)(*values, sender=sender)
+
+    def _model_values(self, item: Action, args: tuple[int | str, ...]) -> list[Any]:
+        """Contracts are passed as models, numbered variants as what they stand for."""
+        values: list[Any] = []
+        given = iter(args)
+        for kind in item.kinds:
+            if kind == "market":
+                values.append(self.system.market)
+            elif kind == "feed":
+                values.append(self._listed)
+            elif kind == "risk":
+                values.append(risk_variant(self.risk, self._number(next(given))))
+            elif kind == "publishers":
+                values += publishers_variant(self._number(next(given)))
+            else:
+                values.append(resolve(self.system, next(given)))
+        return values
+
+    def _structured_encoder(self, item: Action) -> Callable[..., bytes]:
+        types = [_TYPES.get(kind, kind) for kind in item.kinds]
+        flat = ",".join(types)
+        selector = abi.selector(f"{item.function}({flat})")
+        split = [
+            part
+            for kind in types
+            for part in (kind.split(",") if kind == _TYPES["publishers"] else [kind])
+        ]
+
+        def encode(*args: int | str) -> bytes:
+            values = self._model_values(item, args)
+            plain = [getattr(value, "address", value) for value in values]
+            return selector + abi_encode(split, plain)
+
+        return encode
+
+    @staticmethod
+    def _number(value: int | str) -> int:
+        if not isinstance(value, int):
+            raise TypeError(f"a number is wanted, not {value!r}")
+        return value
+
+    def _numbers(self, args: tuple[int | str, ...]) -> list[int]:
+        return [self._number(value) for value in args]
 
     def output(self, action: str, value: Any) -> bytes:
         """ABI encoding of what the model returned."""

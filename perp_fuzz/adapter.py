@@ -14,6 +14,7 @@ from perp_fuzz.actions import ACTIONS, NO_HOOK, Action, Codec
 from perp_fuzz.deployment import (
     ADDRESSES,
     DEFAULT_PARAMS,
+    DEFAULT_RISK,
     TOKENS,
     Overrides,
     compile_contracts,
@@ -24,10 +25,25 @@ from perp_fuzz.words import Word, Words
 from python_model.evm import Event, Revert
 from python_model.invariants import INVARIANTS, Observation
 from python_model.invariants import Invariant as ModelInvariant
+from python_model.modules import breaker_causes
 from python_model.perp_market import Position
+from python_model.signed_price_feed import SignedPriceFeed
 
 # Actions whose first argument is the position they are about.
-OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
+OF_POSITION = (
+    "increase",
+    "reduce",
+    "close",
+    "add_margin",
+    "remove_margin",
+    "liquidate",
+    "settle",
+)
+CAUSES = {
+    number: name.lower().replace("_", " ")
+    for name, number in vars(breaker_causes).items()
+    if name.isupper()
+}
 
 
 class PerpTwin:
@@ -58,7 +74,15 @@ class PerpTwin:
                 "liquidations with bad debt",
                 "liquidations paid by insurance",
                 "backlogs",
+                "deleveraged",
+                "settled",
                 "claims",
+                "claims paid",
+                "prices held",
+                "prices confirmed",
+                "restrictions",
+                "parameters changed",
+                *(f"trips: {cause}" for cause in CAUSES.values()),
                 "largest gap in ppm",
                 "largest number of open positions",
                 "largest number liquidated in one call",
@@ -70,8 +94,15 @@ class PerpTwin:
             for contract, name in (
                 (system.market, "PerpMarket"),
                 (system.pool, "LiquidityPool"),
-                (system.feed, "PriceFeed"),
+                (system.engine, "RiskEngine"),
+                (
+                    system.feed,
+                    "SignedPriceFeed"
+                    if isinstance(system.feed, SignedPriceFeed)
+                    else "AggregatorPriceFeed",
+                ),
                 (system.factory, "MarketFactory"),
+                (system.configurator, "Configurator"),
                 (system.token, TOKENS[token]),
             )
         }
@@ -128,14 +159,26 @@ class PerpTwin:
                 abi.words(*market.health(position_id)),
                 f"health({position_id})",
             )
+        engine = self.system.engine
+        book = market._book_state(market._accrued())
         for side in (0, 1):
-            size = market.PARAMS.min_size * 3
+            size = engine.PARAMS.min_size * 3
             yield (
-                market.address,
-                _QUOTE(side, size),
-                abi.words(*market.quote(side, size)),
-                f"quote({side}, {size})",
+                engine.address,
+                _EXIT(side, size, size, *book),
+                abi.words(*engine.exit_terms(side, size, size, book)),
+                f"exit_terms({side}, {size})",
             )
+        yield (
+            engine.address,
+            _TERMS(7, *book),
+            abi.words(*_flat(engine.terms(7, book))),
+            "terms(7)",
+        )
+        yield engine.address, _PARAMS(), abi.words(*_flat(engine.params())), "params()"
+        yield engine.address, _BREAKER(), abi.words(*engine.breaker()), "breaker()"
+        account = abi.words(*pool.account())
+        yield pool.address, _ACCOUNT(), account, "account()"
         for role in ("lp_0", "lp_1", "attacker"):
             owner = ADDRESSES[role]
             for name in ("maxDeposit", "maxMint", "maxWithdraw", "maxRedeem"):
@@ -168,7 +211,7 @@ class PerpTwin:
                 changed[key] = old
         seen.changed = changed
         liquidated = 0
-        pool = self.system.pool.address
+        pool, engine = self.system.pool.address, self.system.engine.address
         for event in events:
             name = event.name
             if name == "PositionOpened":
@@ -176,7 +219,6 @@ class PerpTwin:
                 self._add(event.fields[0])
             elif name == "PositionClosed":
                 self._remove(event.fields[0])
-                statistics["claims"] += event.fields[6] > 0
             elif name == "PositionLiquidated":
                 liquidated += 1
                 if positions[event.fields[0]] is None:
@@ -186,18 +228,36 @@ class PerpTwin:
                     statistics["liquidations in part"] += 1
                 statistics["liquidations paid by insurance"] += event.fields[8] > 0
                 statistics["liquidations with bad debt"] += event.fields[9] > 0
+            elif name == "PositionSettled":
+                self._remove(event.fields[0])
+                statistics["deleveraged" if event.fields[-1] else "settled"] += 1
+            elif event.address == engine:
+                if name == "BreakerTripped":
+                    statistics[f"trips: {CAUSES[event.fields[0]]}"] += 1
+                elif name == "PriceHeld":
+                    statistics["prices held"] += 1
+                elif name == "PriceConfirmed":
+                    statistics["prices confirmed"] += 1
+                elif name == "Restricted":
+                    statistics["restrictions"] += 1
+                elif name == "ParamsSet":
+                    statistics["parameters changed"] += 1
             elif event.address == pool:
-                if name in ("LossCollected", "ProfitPaid"):
-                    seen.pool_flow += (
-                        event.fields[0] if name == "LossCollected" else -event.fields[0]
-                    )
+                if name == "LossCollected":
+                    seen.pool_flow += event.fields[0]
+                elif name == "ProfitPaid":
+                    seen.pool_flow -= event.fields[1]
+                    statistics["claims"] += event.fields[2] > 0
+                elif name == "ClaimPaid":
+                    seen.pool_flow -= event.fields[1]
+                    statistics["claims paid"] += 1
                 elif name == "Deposit":
                     seen.pool_flow += event.fields[2]
                 elif name == "Withdraw":
                     seen.pool_flow -= event.fields[3]
             elif name == "BacklogChanged":
                 statistics["backlogs"] += event.fields[0]
-            elif name == "PricePublished":
+            elif name == "PriceUpdated" and event.fields[0] != self._last_price:
                 price = event.fields[0]
                 if self._last_price and step.aim == "valid":
                     gap = abs(price - self._last_price) * 10**6 // max(price, self._last_price)
@@ -212,9 +272,17 @@ class PerpTwin:
                 kept = step.args[1] * self.system.token.fee_bps // 10_000
                 address = target.address
                 seen.donated[address] = seen.donated.get(address, 0) + step.args[1] - kept
+        elif step.action == "seize":
+            target = getattr(self.system, str(step.args[0]), None)
+            if target is not None and isinstance(step.args[1], int):
+                seen.donated[target.address] = seen.donated.get(target.address, 0) - step.args[1]
         elif step.action == "set_hook":
             self.hook = str(step.args[0])
-        seen.token_is_sound = self.hook == NO_HOOK and self.system.token.fee_bps == 0
+        seen.token_is_sound = (
+            self.hook == NO_HOOK
+            and self.system.token.fee_bps == 0
+            and min(seen.donated.values(), default=0) >= 0
+        )
 
     def _add(self, position_id: int) -> None:
         self._where[position_id] = len(self.live)
@@ -289,20 +357,21 @@ def _synthetic(rng: random.Random) -> Iterator[Iterator[PricePoint]]:
         yield islice(black_thursday_like(rng.randrange(2**32)), skipped, None)
 
 
-def scaled_params(price: int) -> dict[str, int | list[list[int]]]:
+def scaled_params(price: int) -> dict[str, int | list[int]]:
     """The default sizes for an underlying of another price: the same values in quote."""
     base = 8_000 * 10**18
 
     def scaled(size: int) -> int:
         return max(size * base // price, 1)
 
-    params = DEFAULT_PARAMS
+    params, risk = DEFAULT_PARAMS, DEFAULT_RISK
     return {
         "min_size": scaled(params.min_size),
-        "max_open_interest": scaled(params.max_open_interest),
-        "max_skew": scaled(params.max_skew),
         "skew_scale": scaled(params.skew_scale) + 10**3,
-        "tiers": [[scaled(tier.max_size), *tier[1:]] for tier in params.tiers],
+        "tier_sizes": [scaled(size) for size in params.tier_sizes],
+        "max_open_interest": scaled(risk.max_open_interest),
+        "max_skew": scaled(risk.max_skew),
+        "max_liquidated_size": scaled(risk.max_liquidated_size),
     }
 
 
@@ -325,17 +394,25 @@ def _raise(statistics: dict[str, int], name: str, value: int) -> None:
 
 def _fields(record: Any) -> list[Any]:
     names = getattr(record, "_fields", None) or record.__slots__
+    return _flat([getattr(record, name) for name in names])
+
+
+def _flat(values: Sequence[Any]) -> list[Any]:
     flat: list[Any] = []
-    for name in names:
-        value = getattr(record, name)
-        flat.extend(value if isinstance(value, list) else [value])
+    for value in values:
+        flat.extend(_flat(value) if isinstance(value, list | tuple) else [value])
     return flat
 
 
-_VIEWS_OF_MARKET = ("marks", "pool_terms", "solvency")
+_VIEWS_OF_MARKET = ("marks", "pool_terms", "solvency", "totals")
 _POSITION = abi.encoder("position(uint256)")
 _HEALTH = abi.encoder("health(uint256)")
-_QUOTE = abi.encoder("quote(uint256,uint256)")
+_BOOK = "(uint256,uint256,uint256,uint256)"
+_EXIT = abi.encoder(f"exit_terms(uint256,uint256,uint256,{_BOOK})")
+_TERMS = abi.encoder(f"terms(uint256,{_BOOK})")
+_PARAMS = abi.encoder("params()")
+_BREAKER = abi.encoder("breaker()")
+_ACCOUNT = abi.encoder("account()")
 _TOTAL_ASSETS = abi.encoder("totalAssets()")
 _POOL_LIMITS = {
     name: abi.encoder(f"{name}(address)")

@@ -11,7 +11,7 @@ from lockstep.cli import FuzzCommand, Whole, fuzz_command
 from lockstep.progress import StepProgress
 from perp_fuzz.adapter import PerpAdapter, scaled_params
 from perp_fuzz.bench import LEAST_RATIO, measure, show
-from perp_fuzz.deployment import DEFAULT_PARAMS
+from perp_fuzz.deployment import DEFAULT_RISK
 from perp_fuzz.gas_command import gas_command
 from perp_fuzz.isolation_command import isolation_command
 from perp_fuzz.planted_command import planted_command
@@ -20,15 +20,26 @@ from simulation.command import crashes_command
 DECIMALS = ("6", "8", "18")
 # A pool that cannot pay everybody: little cash, and less of it reserved.
 THIN = {"deposit": 120_000, "params": {"reserve_fraction": 10**16}}
-# Caps that one position can reach, and a token without return values.
-NARROW = {"token": "no return", "is_narrow": True}
-PROFILES: tuple[Config, ...] = ({"token": "standard"}, THIN, NARROW)
+# Caps that one position can reach, a token without return values, breakers that trip at little.
+NARROW = {
+    "token": "no return",
+    "is_narrow": True,
+    "params": {
+        "max_bad_debt": 10**9,
+        "max_pool_loss": 2 * 10**16,
+        "max_liquidated_size": 10**18,
+        "max_moves": [2 * 10**16, 4 * 10**16],
+        "max_jump": 5 * 10**16,
+        "max_profit_share": 2 * 10**17,
+    },
+}
+PROFILES: tuple[Config, ...] = ({"token": "standard", "feed": "signed"}, THIN, NARROW)
 
 
 def configs(decimals: Sequence[int], price: int | None = None) -> list[Config]:
     """The deployments that the chains of a campaign take in turn: neighbours differ in both."""
     scaled: dict[str, Any] = {} if price is None else scaled_params(price)
-    cap = scaled.get("max_skew", DEFAULT_PARAMS.max_skew) // 2
+    cap = scaled.get("max_skew", DEFAULT_RISK.max_skew) // 2
     narrow = {"max_open_interest": cap, "max_skew": cap}
     pairs = [(i, j) for i in range(len(PROFILES)) for j in range(len(decimals))]
     pairs.sort(key=lambda pair: (pair[1] - pair[0]) % len(decimals))

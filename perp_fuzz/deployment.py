@@ -13,11 +13,17 @@ from lockstep import abi
 from lockstep.adapter import Config
 from lockstep.compiler import Artifact, blueprint_initcode, compile_vyper
 from lockstep.engines.base import GENESIS_TIME, Engine
-from python_model.evm import MAX_UINT256, Chain
+from perp_fuzz.signing import address_of, by_address
+from python_model.aggregator_price_feed import AggregatorPriceFeed
+from python_model.configurator import Configurator
+from python_model.evm import MAX_UINT256, ZERO_ADDRESS, Chain
 from python_model.liquidity_pool import LiquidityPool
 from python_model.market_factory import MarketFactory
-from python_model.perp_market import MarketParams, PerpMarket, Tier
-from python_model.price_feed import PriceFeed
+from python_model.perp_market import MarketParams, PerpMarket
+from python_model.risk_engine import RiskEngine, RiskParams
+from python_model.signed_price_feed import SignedPriceFeed
+from python_model.testing.aggregator_mock import AggregatorMock
+from python_model.testing.price_relay import PriceRelay
 from python_model.testing.token_mock import TokenMock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,50 +32,85 @@ WAD = 10**18
 TRADERS = tuple(f"trader_{i}" for i in range(8))
 LPS = tuple(f"lp_{i}" for i in range(3))
 KEEPERS = ("keeper_0", "keeper_1")
-PUBLISHERS = ("publisher_0", "publisher_1")
+PUBLISHERS = tuple(f"publisher_{i}" for i in range(5))
 OWNERS = ("owner_0", "owner_1")
 TREASURIES = ("treasury_0", "treasury_1")
+GUARDIANS = ("guardian_0", "guardian_1")
 ATTACKER = "attacker"
-ROLES = (*TRADERS, *LPS, *KEEPERS, *PUBLISHERS, *OWNERS, *TREASURIES, ATTACKER)
+ROLES = (*TRADERS, *LPS, *KEEPERS, *OWNERS, *GUARDIANS, *TREASURIES, ATTACKER, *PUBLISHERS)
 ADDRESSES = {role: f"0x{0xACC0 << 144 | i + 1:040x}" for i, role in enumerate(ROLES)}
+ADDRESSES |= {role: address_of(role) for role in (*PUBLISHERS, ATTACKER)}
 ROLE_OF = {address: role for role, address in ADDRESSES.items()}
 
 POOL_NAME, POOL_SYMBOL = "Ringfence Pool", "RFP"
-CONTRACTS = ("PerpMarket", "LiquidityPool", "PriceFeed", "MarketFactory")
+CONTRACTS = (
+    "PerpMarket",
+    "LiquidityPool",
+    "RiskEngine",
+    "MarketFactory",
+    "Configurator",
+    "SignedPriceFeed",
+    "AggregatorPriceFeed",
+    "testing/AggregatorMock",
+    "testing/PriceRelay",
+)
 TOKENS = {"standard": "testing/TokenMock", "no return": "testing/NoReturnTokenMock"}
 
 # Sizes in units of a 10,000-dollar underlying: a market of 200 units a side.
 DEFAULT_PARAMS = MarketParams(
     min_size=WAD // 100,
-    max_open_interest=200 * WAD,
-    max_skew=60 * WAD,
     skew_scale=50_000 * WAD,
     max_funding_rate=240 * 10**12,
     max_utilisation_rate=10**10,
-    maker_fee=2 * 10**14,
-    taker_fee=6 * 10**14,
     liquidation_penalty=5 * 10**15,
     keeper_share=10**17,
     reserve_fraction=3 * 10**17,
     max_price_age=240,
-    tiers=(
-        Tier(WAD, 20 * 10**15, 10 * 10**15),
-        Tier(5 * WAD, 40 * 10**15, 20 * 10**15),
-        Tier(20 * WAD, 100 * 10**15, 50 * 10**15),
-        Tier(50 * WAD, 200 * 10**15, 100 * 10**15),
-    ),
+    tier_sizes=(WAD, 5 * WAD, 20 * WAD, 50 * WAD),
 )
+DEFAULT_RISK = RiskParams(
+    max_open_interest=200 * WAD,
+    max_skew=60 * WAD,
+    maker_fee=2 * 10**14,
+    taker_fee=6 * 10**14,
+    initial_fractions=(20 * 10**15, 40 * 10**15, 100 * 10**15, 200 * 10**15),
+    maintenance_fractions=(10 * 10**15, 20 * 10**15, 50 * 10**15, 100 * 10**15),
+    calm_volatility=5 * 10**16,
+    max_volatility_multiplier=3 * WAD,
+    volatility_window=3_600,
+    crowding_lower=5 * 10**17,
+    crowding_upper=WAD,
+    max_confidence=2 * 10**16,
+    max_jump=10**17,
+    move_windows=(300, 3_600),
+    max_moves=(10**17, 2 * 10**17),
+    cool_down=120,
+    max_liquidated_size=60 * WAD,
+    max_pool_loss=2 * 10**17,
+    max_bad_debt=10**12,
+    max_insurance_draw=5 * 10**17,
+    max_profit_share=6 * 10**17,
+)
+FEED_ID = abi.keccak(b"underlying/quote")
+FEED_DECIMALS = 18
+QUORUM = 3
+HEARTBEAT = 60
+CONFIDENCE_FRACTION = 10**15
 
 
 class System(NamedTuple):
-    """Both halves of one deployment."""
+    """Both halves of one deployment. `aggregator` is what an aggregator feed reads."""
 
     chain: Chain
     token: TokenMock
     factory: MarketFactory
+    configurator: Configurator
     market: PerpMarket
     pool: LiquidityPool
-    feed: PriceFeed
+    engine: RiskEngine
+    feed: SignedPriceFeed | AggregatorPriceFeed
+    aggregator: AggregatorMock
+    relay: PriceRelay
 
 
 Overrides = Mapping[str, str]
@@ -99,12 +140,14 @@ def created_address(creator: str, nonce: int) -> str:
     return "0x" + abi.keccak(payload)[-20:].hex()
 
 
-def params_of(config: Config) -> MarketParams:
-    """The market parameters of a configuration: the default ones with some replaced."""
-    changed: dict[str, Any] = dict(config.get("params", {}))
-    if "tiers" in changed:
-        changed["tiers"] = tuple(Tier(*tier) for tier in changed["tiers"])
-    return DEFAULT_PARAMS._replace(**changed)
+def params_of(config: Config) -> tuple[MarketParams, RiskParams]:
+    """The parameters of a configuration: the default ones with some replaced by name."""
+    changed: dict[str, Any] = {
+        name: tuple(changed) if isinstance(changed, list) else changed
+        for name, changed in config.get("params", {}).items()
+    }
+    fixed = {name: changed.pop(name) for name in MarketParams._fields if name in changed}
+    return DEFAULT_PARAMS._replace(**fixed), DEFAULT_RISK._replace(**changed)
 
 
 def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -> System:
@@ -112,7 +155,7 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
     artifacts = compile_contracts(overrides)
     owner = ADDRESSES["owner_0"]
     decimals = config["decimals"]
-    params = params_of(config)
+    params, risk = params_of(config)
     engine.set_time(GENESIS_TIME)
 
     def create(name: str, types: list[str], values: list[Any], blueprint: bool = False) -> str:
@@ -129,22 +172,65 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
         return outcome.output
 
     blueprints = [create(name, [], [], blueprint=True) for name in CONTRACTS[:3]]
-    treasury = ADDRESSES["treasury_0"]
-    factory_address = create("MarketFactory", ["address"] * 4, [*blueprints, treasury])
+    treasury, guardian = ADDRESSES["treasury_0"], ADDRESSES["guardian_0"]
+    configurator_address = create("Configurator", ["address"], [guardian])
+    factory_address = create(
+        "MarketFactory", ["address"] * 5, [*blueprints, configurator_address, treasury]
+    )
     token_address = create(TOKENS[config.get("token", "standard")], ["uint8"], [decimals])
-    publisher = ADDRESSES["publisher_0"]
+    aggregator_address = create("testing/AggregatorMock", ["uint256"], [FEED_DECIMALS])
+    relay_address = create("testing/PriceRelay", ["address"], [aggregator_address])
+    publishers = [ADDRESSES[role] for role in by_address(*PUBLISHERS)]
+    is_signed = config.get("feed", "aggregator") == "signed"
+    if is_signed:
+        feed_address = create(
+            "SignedPriceFeed",
+            ["address", "address", "bytes32", "uint8", "address[]", "uint256"],
+            [factory_address, configurator_address, FEED_ID, FEED_DECIMALS, publishers, QUORUM],
+        )
+    else:
+        feed_address = create(
+            "AggregatorPriceFeed",
+            ["address", "address", "uint256", "uint256", "address", "uint256"],
+            [factory_address, aggregator_address, HEARTBEAT, CONFIDENCE_FRACTION, ZERO_ADDRESS, 0],
+        )
     engine.set_time(GENESIS_TIME + 1)
-    signature = f"create_market(address,address,string,string,{PARAMS_TYPE})"
+    signature = f"create_market(address,address,string,string,{PARAMS_TYPE},{RISK_TYPE})"
     arguments = abi_encode(
-        ["address", "address", "string", "string", PARAMS_TYPE],
-        [token_address, publisher, POOL_NAME, POOL_SYMBOL, params],
+        ["address", "address", "string", "string", PARAMS_TYPE, RISK_TYPE],
+        [token_address, feed_address, POOL_NAME, POOL_SYMBOL, params, risk],
     )
     created = transact(owner, factory_address, abi.selector(signature) + arguments)
 
     chain = Chain(GENESIS_TIME + 1, created_address)
-    factory = MarketFactory(chain, factory_address, treasury, owner)
+    configurator = Configurator(chain, configurator_address, guardian, owner)
+    factory = MarketFactory(chain, factory_address, configurator, treasury, owner)
     token = TokenMock(chain, token_address, decimals)
-    market = factory.create_market(token, publisher, POOL_NAME, POOL_SYMBOL, params, sender=owner)
+    aggregator = AggregatorMock(chain, aggregator_address, FEED_DECIMALS)
+    feed: SignedPriceFeed | AggregatorPriceFeed
+    if is_signed:
+        feed = SignedPriceFeed(
+            chain,
+            feed_address,
+            factory_address,
+            configurator_address,
+            FEED_ID,
+            FEED_DECIMALS,
+            publishers,
+            QUORUM,
+        )
+    else:
+        feed = AggregatorPriceFeed(
+            chain,
+            feed_address,
+            factory_address,
+            aggregator,
+            HEARTBEAT,
+            CONFIDENCE_FRACTION,
+            None,
+            0,
+        )
+    market = factory.create_market(token, feed, POOL_NAME, POOL_SYMBOL, params, risk, sender=owner)
     if created != abi.word(market.address):
         raise RuntimeError("set-up failed: the model derives another market address")
 
@@ -156,8 +242,22 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
         for spender in (market.address, market.pool.address):
             transact(address, token_address, approve(spender, MAX_UINT256))
             token.approve(spender, MAX_UINT256, sender=address)
-    return System(chain, token, factory, market, market.pool, market.feed)
+    return System(
+        chain,
+        token,
+        factory,
+        configurator,
+        market,
+        market.pool,
+        market.engine,
+        feed,
+        aggregator,
+        PriceRelay(chain, relay_address, aggregator),
+    )
 
 
-TIER_TYPE = "(uint256,uint256,uint256)"
-PARAMS_TYPE = f"({','.join(['uint256'] * 12)},{TIER_TYPE}[4])"
+PARAMS_TYPE = f"({','.join(['uint256'] * 8)},uint256[4])"
+RISK_TYPE = (
+    f"({','.join(['uint256'] * 4)},uint256[4],uint256[4],{','.join(['uint256'] * 7)},"
+    f"uint256[2],uint256[2],{','.join(['uint256'] * 6)})"
+)

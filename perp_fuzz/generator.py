@@ -18,6 +18,7 @@ from perp_fuzz.actions import ACTIONS, HOOKS, NO_HOOK
 from perp_fuzz.deployment import (
     ADDRESSES,
     ATTACKER,
+    GUARDIANS,
     KEEPERS,
     LPS,
     OWNERS,
@@ -25,6 +26,8 @@ from perp_fuzz.deployment import (
     ROLE_OF,
     TRADERS,
 )
+from perp_fuzz.feeds import REPORT_FLAWS, ROUND_FLAWS, SOUND
+from perp_fuzz.variants import COUNT, TIGHT, TIGHTER, VALID
 from python_model.evm import MAX_UINT256
 from python_model.modules import margin_math, trigger_key
 from python_model.modules.constants import (
@@ -36,8 +39,8 @@ from python_model.modules.constants import (
     SHORT,
     WAD,
 )
-from python_model.perp_market import Marks, Position
-from python_model.price_feed import MAX_DELAY
+from python_model.perp_market import SETTLEMENT_DELAY, Marks, Position
+from python_model.signed_price_feed import MAX_DELAY, SignedPriceFeed
 
 if TYPE_CHECKING:
     from perp_fuzz.adapter import PerpTwin
@@ -49,24 +52,29 @@ EDGE_SHARE = 0.12
 CROWD = 160  # open positions above which closing is preferred
 HERD_SHARE = 0.0004  # of steps that begin a herd
 DROUGHT_SHARE = 0.0015  # of steps that begin a drought
+ABANDONED_SHARE = 0.0003  # of steps that begin a week without prices
 AT_RESERVE = 5  # the kind of an aimed open that uses up the pool's free cash
 HERD = 40  # positions that one price makes due at once: more than a call may visit
 ANY = MAX_UINT256
 OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
 
-# Every action keeps at least 3 % of the steps; what is left goes to the heart of the protocol.
-# A token that misbehaves is made to stop soon, which is a second step of the same action.
+# Every action keeps at least a hundredth of the steps; what is left goes to the heart of the
+# protocol. A token that misbehaves is made to stop soon, which is a second step of the same action.
 # Without an open position the actions on one become opens.
 OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
+HEART = (*OF_POSITION, "continue_backlog", "deposit", "mint", "withdraw", "redeem", "update_price")
 WEIGHTS = (
-    dict.fromkeys(ACTIONS, 3.72)
-    | dict.fromkeys(OF_POSITION, 4.0)
+    dict.fromkeys(ACTIONS, 1.3)
+    | dict.fromkeys(HEART, 3.6)
     | {
-        "open": 5.2,
-        "publish": 6.5,
-        "close": 6.4,
-        "set_fee": 1.9,
-        "set_hook": 2.1,
+        "open": 6.5,
+        "publish": 9.0,
+        "close": 6.0,
+        "set_fee": 0.9,
+        "set_hook": 1.0,
+        "seize": 0.5,
+        "donate": 1.0,
+        "propose_params": 0.8,
     }
 )
 _NAMES = list(WEIGHTS)
@@ -81,7 +89,10 @@ class Generator:
         self.path = path
         self.market = twin.market
         self.system = twin.system
-        self.params = twin.market.PARAMS
+        self.engine = twin.system.engine
+        self.params = self.engine.PARAMS
+        self.is_signed = isinstance(twin.system.feed, SignedPriceFeed)
+        self.clock = 0  # what waiting has added to the times of the path
         self.unit = 10**twin.system.token.decimals
         self.deposits: int = twin.config.get("deposit", 400_000)
         self.on_edge = 0  # a position that the last price left one unit from its liquidation
@@ -107,6 +118,8 @@ class Generator:
             self.episode = self._herd(rng)
         elif begins < HERD_SHARE + DROUGHT_SHARE:
             self.episode = self._drought(rng)
+        elif begins < HERD_SHARE + DROUGHT_SHARE + ABANDONED_SHARE:
+            self.episode = self._abandoned(rng)
         scripted = next(self.episode, None)
         if scripted is not None:
             return self._step(*scripted)
@@ -164,7 +177,7 @@ class Generator:
         return "open", rng.choice(TRADERS), self._opening(rng, side, size)
 
     def _opening(self, rng: random.Random, side: int, size: int) -> tuple[int, ...]:
-        fill, fee = self.market._quote(side, size, self.marks)
+        fill, fee = self._quote(side, size)
         needed = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill)
         factor = rng.choice((1_000_001, 1_020_000, 1_100_000, 1_500_000, 3_000_000, 8_000_000))
         margin = needed * factor // 1_000_000 + 2
@@ -198,7 +211,7 @@ class Generator:
         worst = ANY if side == LONG else 0
         leader = 0
         for _ in range(HERD):
-            fill, fee = self.market._quote(side, size, self.marks)
+            fill, fee = self._quote(side, size)
             margin = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill) + 4
             if leader:
                 beside = self._margin_beside(rng, side, size, fill, leader)
@@ -215,7 +228,7 @@ class Generator:
         if edge is not None:
             further = rng.choice((0, edge[0] >> 13))
             price = edge[0] - further if side == LONG else edge[1] + further
-            yield ("publish", self._publisher(), (price, self.at)), "edge"
+            yield self._report(price, self.at, rng), "edge"
 
     def _drought(self, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
         """Providers take what they can, then the smaller side wins more than the pool has left.
@@ -225,31 +238,31 @@ class Generator:
         market, pool, live = self.market, self.system.pool, self.twin.live
         if len(live) < 30 or self.system.token.fee_bps:
             return
-        before = pool.cash
+        before = pool.cash()
         for lp in (*LPS, ATTACKER):  # the attacker was sent shares
             shares = pool.maxRedeem(ADDRESSES[lp])
             if shares:
                 yield ("redeem", lp, (shares - shares // 1000, lp, lp)), "edge"
-        taken = before - pool.cash
+        taken = before - pool.cash()
         if (drawn := self.edge_open(rng, rng.randrange(2), AT_RESERVE)) is not None:
             yield drawn, "edge"
-        side = LONG if market._skew() < 0 else SHORT
-        price = self.system.feed._price
+        side = LONG if self._skew() < 0 else SHORT
+        price = self.last_price
         move = price * rng.randrange(30, 120) // 1000
         price += move if side == LONG else -move
-        self.at = max(self.at, self.system.feed._price_time + 1)
+        self.at = max(self.at, self.last_time + 1)
         if not 0 < price <= MAX_PRICE:
             return
-        yield ("publish", self._publisher(), (price, self.at)), "edge"
+        yield self._report(price, self.at, rng), "edge"
         for position_id in self._by_value(side)[:12]:
             owner = market._stored(position_id).owner
             yield self._exit_of(position_id), "valid"
-            if market.claim_of[owner] > 0:
+            if self.system.pool.claim_of[owner] > 0:
                 # Paid in part, if at all; in full once losers or providers have paid in.
                 yield ("withdraw_credit", ROLE_OF[owner], ()), "valid"
                 break
         for position_id in self._by_value(SHORT - side)[:-9:-1]:
-            if pool.cash > 2 * market._claims:
+            if pool.cash() > 2 * pool.claims:
                 break
             yield self._exit_of(position_id), "valid"
         for off in range(2):
@@ -275,11 +288,11 @@ class Generator:
     def increase(self, rng: random.Random) -> Drawn:
         position_id, position, owner = self._pick(rng)
         size = self._size(rng) // 4 + 1
-        fill, fee = self.market._quote(position.side, size, self.marks)
+        fill, fee = self._quote(position.side, size)
         whole = position.size + size
         value = min(self._value(position), 0)
         short = (
-            self._initial(whole, self.tier(whole))
+            self._initial(whole, self.tier(whole), size)
             + self._entry_loss(position.side, size, fill)
             - value
             + fee
@@ -295,13 +308,13 @@ class Generator:
         size = rng.randrange(1, most) if most > 1 else 1
         if rng.random() < 0.3 and most > 8:
             size = rng.randrange(most * 3 // 4, most + 1)
-        fill, _ = self.market._quote(SHORT - position.side, size, self.marks)
+        fill, _ = self._quote(SHORT - position.side, size)
         acceptable = self._acceptable(SHORT - position.side, fill, rng)
         return "reduce", owner, (position_id, size, acceptable)
 
     def close(self, rng: random.Random) -> Drawn:
         position_id, position, owner = self._pick(rng)
-        fill, _ = self.market._quote(SHORT - position.side, position.size, self.marks)
+        fill, _ = self._quote(SHORT - position.side, position.size)
         acceptable = self._acceptable(SHORT - position.side, fill, rng)
         return "close", owner, (position_id, acceptable)
 
@@ -322,9 +335,21 @@ class Generator:
         if rng.random() < 0.008:
             for _ in range(rng.randrange(60, 900)):
                 point = next(self.path)
-        self.at = max(self.at, point.at, self.system.feed._price_time + 1)
-        price_time = max(self.at - rng.randrange(3), self.system.feed._price_time + 1)
-        return "publish", self._publisher(), (min(point.price, MAX_PRICE), price_time)
+        self.at = max(self.at, point.at + self.clock, self.last_time + 1)
+        price_time = max(self.at - rng.randrange(3), self.last_time + 1)
+        flaw = rng.choice((16, 17)) if rng.random() < 0.1 and self.is_signed else SOUND
+        return self._report(min(point.price, MAX_PRICE), price_time, rng, flaw)
+
+    def _report(self, price: int, price_time: int, rng: random.Random, flaw: int = SOUND) -> Drawn:
+        """A price brought by anyone, its confidence mostly narrow."""
+        confidence = price // rng.choice((10_000, 5_000, 1_000, 200, 70)) + 4
+        return "publish", self._publisher(), (price, confidence, price_time, flaw)
+
+    def answer(self, rng: random.Random) -> Drawn:
+        """A round that nobody brings to the market yet."""
+        self.at = max(self.at, self.last_time + 1)
+        flaw = rng.choice((SOUND, SOUND, rng.randrange(len(ROUND_FLAWS))))
+        return "answer", rng.choice(KEEPERS), (self.last_price, 0, self.at, flaw)
 
     def update_price(self, rng: random.Random) -> Drawn:
         return "update_price", rng.choice(KEEPERS), (rng.choice(KEEPERS),)
@@ -352,7 +377,7 @@ class Generator:
         owners = [
             role
             for role in (*TRADERS, *KEEPERS, *PUBLISHERS, ATTACKER)
-            if market.credit_of[ADDRESSES[role]] or market.claim_of[ADDRESSES[role]]
+            if market.credit_of[ADDRESSES[role]] or self.system.pool.claim_of[ADDRESSES[role]]
         ]
         return "withdraw_credit", rng.choice(owners or TRADERS), ()
 
@@ -364,7 +389,7 @@ class Generator:
 
     def deposit(self, rng: random.Random) -> Drawn:
         """More when the pool is thin, so that draining it stays possible and passing."""
-        is_thin = self.system.pool.cash < 2 * self.deposits * self.unit
+        is_thin = self.system.pool.cash() < 2 * self.deposits * self.unit
         most = self.deposits if is_thin else self.deposits // 20
         amount = rng.randrange(1, most * self.unit)
         return "deposit", rng.choice(LPS), (amount, rng.choice(LPS))
@@ -421,18 +446,131 @@ class Generator:
         hook = rng.choice(list(HOOKS)) if self.twin.hook == NO_HOOK else NO_HOOK
         return "set_hook", "owner_0", (hook,)
 
-    def set_publisher(self, rng: random.Random) -> Drawn:
-        return "set_publisher", self._feed_owner(), (rng.choice(PUBLISHERS),)
+    def settle(self, rng: random.Random) -> Drawn:
+        """Almost always too early; an episode waits long enough."""
+        return "settle", rng.choice(KEEPERS), (self._pick(rng)[0],)
+
+    def _abandoned(self, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
+        """No price for a week: whatever is open may be settled by anyone; then prices again."""
+        expiry = self.market._marks.price_time + SETTLEMENT_DELAY
+        if not self.twin.live or expiry <= self.at:
+            return
+        self.at = max(self.at, expiry + rng.randrange(3))
+        for _ in range(rng.randrange(1, 6)):
+            yield self.settle(rng), "edge"
+        point = next(self.path)
+        self.at = max(self.at, point.at + self.clock, self.last_time + 1)
+        self.clock = self.at - point.at
+        yield self._report(min(point.price, MAX_PRICE), self.at, rng), "valid"
+
+    def withdraw_claim(self, rng: random.Random) -> Drawn:
+        pool = self.system.pool
+        owners = [role for role in TRADERS if pool.claim_of[ADDRESSES[role]]]
+        return "withdraw_claim", rng.choice(owners or TRADERS), ()
+
+    def seize(self, rng: random.Random) -> Drawn:
+        """Tokens are taken from market or pool, by more than was ever given, and given back."""
+        name = rng.choice(("market", "market", "pool"))
+        address = getattr(self.system, name).address
+        held = self.system.token.balanceOf[address]
+        spare = max(held - self._booked(name), 0)
+        amount = min(spare + rng.randrange(1, 1000 * self.unit), held)
+        position_id, position, owner = self._pick(rng)
+        tried = [(self.open(rng), "valid"), (self.deposit(rng), "valid")]
+        if self.twin.live:
+            tried.append((self.add_margin(rng), "valid"))
+            worst = 0 if position.side == LONG else ANY
+            tried.append((("close", owner, (position_id, worst)), "valid"))
+        rng.shuffle(tried)
+        restore = ("donate", ATTACKER, (name, amount))
+        self.episode = iter((*tried[: rng.randrange(1, 4)], (restore, "valid")))
+        return "seize", ATTACKER, (name, amount)
+
+    def _booked(self, name: str) -> int:
+        if name == "pool":
+            return self.system.pool.cash()
+        market = self.market
+        return market._total_margin + market._insurance + market._fees + market._credits
+
+    def propose_params(self, rng: random.Random) -> Drawn:
+        number = rng.choice((rng.randrange(VALID), self._tight(rng)))
+        if rng.random() < 0.25:
+            self.episode = self._applied("apply_params", rng)
+        return "propose_params", self._owner(), (number,)
+
+    def cancel_params(self, rng: random.Random) -> Drawn:
+        return "cancel_params", self._owner(), ()
+
+    def apply_params(self, rng: random.Random) -> Drawn:
+        return "apply_params", self._owner(), ()
+
+    def _applied(self, action: str, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
+        """The delay passes, to the second or not quite; prices arrive again afterwards."""
+        configurator, system = self.system.configurator, self.system
+        if action == "apply_params":
+            eta = configurator._params_proposals[system.market.address].eta
+        else:
+            eta = configurator._publishers_proposals[system.feed.address].eta
+        if eta < self.at:
+            return
+        if rng.random() < 0.5:
+            self.at = eta - 1
+            yield (action, self._owner(), ()), "edge"
+        self.at = max(self.at, eta)
+        yield (action, self._owner(), ()), "edge"
+        point = next(self.path)
+        self.at = max(self.at, point.at + self.clock, self.last_time + 1)
+        self.clock = self.at - point.at
+        yield self._report(min(point.price, MAX_PRICE), self.at, rng), "valid"
+
+    def tighten(self, rng: random.Random) -> Drawn:
+        return "tighten", self._owner(), (self._tight(rng),)
+
+    def guardian_restrict(self, rng: random.Random) -> Drawn:
+        role = ROLE_OF.get(self.system.configurator.guardian, GUARDIANS[0])
+        duration = rng.choice((1, 60, 300, 86_400, 86_401, rng.randrange(1, 600)))
+        return "guardian_restrict", role, (duration,)
+
+    def set_guardian(self, rng: random.Random) -> Drawn:
+        return "set_guardian", self._owner(), (rng.choice(GUARDIANS),)
+
+    def propose_publishers(self, rng: random.Random) -> Drawn:
+        everyone = (1 << len(PUBLISHERS)) - 1
+        chosen = everyone if rng.random() < 0.5 else rng.randrange(everyone + 1)
+        quorum = rng.choice((1, 2, 3, 3, 3, 4))
+        number = chosen | quorum << len(PUBLISHERS)
+        if rng.random() < 0.1:
+            number |= 1 << len(PUBLISHERS) + 3
+        if self.is_signed and rng.random() < 0.5:
+            self.episode = self._applied("apply_publishers", rng)
+        return "propose_publishers", self._owner(), (number,)
+
+    def apply_publishers(self, rng: random.Random) -> Drawn:
+        return "apply_publishers", self._owner(), ()
+
+    def remove_publisher(self, rng: random.Random) -> Drawn:
+        """Rarely one that is needed."""
+        return "remove_publisher", self._owner(), (rng.choice(PUBLISHERS),)
 
     def transfer_ownership(self, rng: random.Random) -> Drawn:
-        return "transfer_ownership", self._feed_owner(), (rng.choice(OWNERS),)
+        return "transfer_ownership", self._owner(), (rng.choice(OWNERS),)
 
     def accept_ownership(self, rng: random.Random) -> Drawn:
-        pending = ROLE_OF.get(self.system.feed.pending_owner)
+        pending = ROLE_OF.get(self.system.configurator.pending_owner)
         return "accept_ownership", pending or rng.choice(OWNERS), ()
 
+    def _tight(self, rng: random.Random) -> int:
+        """A few fields tighter."""
+        chosen = 0
+        for _ in range(rng.randrange(1, 4)):
+            chosen |= 1 << rng.randrange(len(TIGHTER))
+        return TIGHT + chosen
+
+    def _owner(self) -> str:
+        return ROLE_OF[self.system.configurator.owner]
+
     def intrude(self, rng: random.Random) -> Drawn:
-        return "intrude", ATTACKER, (rng.randrange(1000 * self.unit),)
+        return "intrude", ATTACKER, (ATTACKER, rng.randrange(1000 * self.unit))
 
     # Invalid actions: a valid one with one thing broken
 
@@ -441,9 +579,15 @@ class Generator:
         _, actor, args = getattr(self, name)(rng)
         changed = list(args)
         numbers = [i for i, value in enumerate(args) if isinstance(value, int)]
-        if name == "set_fee":
+        if name in ("set_fee", "seize", "answer"):
             return None
         kind = rng.randrange(4)
+        if name == "publish":
+            flaws = REPORT_FLAWS if self.is_signed else ROUND_FLAWS
+            changed[-1] = rng.randrange(1, len(flaws))
+            return name, actor, tuple(changed)
+        if name in ("propose_params", "tighten") and kind > 0:
+            return name, actor, (rng.randrange(VALID, COUNT),)
         if kind == 0:
             actor = rng.choice((ATTACKER, *TRADERS))
         elif name in OF_POSITION and kind == 1:
@@ -479,31 +623,31 @@ class Generator:
         kind = rng.randrange(8) if kind is None else kind
         side = rng.randrange(2)
         if kind >= AT_RESERVE:
-            side = SHORT if self.market._skew() > 0 else LONG
+            side = SHORT if self._skew() > 0 else LONG
         size = self._size(rng)
-        params = self.params
+        params, limits = self.params, self.engine._params
         own, other = self.market._side_size(side), self.market._side_size(SHORT - side)
         if kind == 1:
-            size = rng.choice(params.tiers).max_size + off
+            size = rng.choice(params.tier_sizes) + off
         elif kind == 2:
             size = params.min_size + off
         elif kind == 3:
-            size = params.max_open_interest - own + off
+            size = limits.max_open_interest - own + off
         elif kind == 4:
-            size = other + params.max_skew - own + off
+            size = other + limits.max_skew - own + off
         elif kind == AT_RESERVE:
             size = self._backed_size() - own - other + off
         elif kind == 7:
             # As far past balance as it was before: the average skew is zero.
-            size = 2 * abs(self.market._skew()) + off
+            size = 2 * abs(self._skew()) + off
         if not 0 < size <= MAX_SIZE:
             return None
-        if size > params.tiers[-1].max_size + 1:
+        if size > params.tier_sizes[-1] + 1:
             # Too large for one position; come nearer with the largest.
-            size = params.tiers[-1].max_size
+            size = params.tier_sizes[-1]
         if kind == 6:
             self._age(off)
-        fill, fee = self.market._quote(side, size, self.marks)
+        fill, fee = self._quote(side, size)
         needed = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill)
         margin = fee + needed + (off if kind == 0 else 1)
         acceptable = fill + (rng.choice((-1, 0, 1)) if rng.random() < 0.3 else 0)
@@ -516,15 +660,15 @@ class Generator:
         other = self.market._side_size(SHORT - position.side)
         size = rng.choice(
             (
-                self.params.tiers[position.tier].max_size - position.size + off,
-                self.params.max_open_interest - own + off,
-                other + self.params.max_skew - own + off,
+                self.params.tier_sizes[position.tier] - position.size + off,
+                self.engine._params.max_open_interest - own + off,
+                other + self.engine._params.max_skew - own + off,
                 self._size(rng),
             )
         )
-        if not 0 < size <= self.params.tiers[-1].max_size:
+        if not 0 < size <= self.params.tier_sizes[-1]:
             return None
-        fill, fee = self.market._quote(position.side, size, self.marks)
+        fill, fee = self._quote(position.side, size)
         grown = position.copy()
         grown.entry_price = margin_math._average_entry_price(
             position.side, position.size, position.entry_price, size, fill
@@ -533,18 +677,18 @@ class Generator:
             position.size, position.entry_funding, size, self.marks.funding[position.side]
         )
         grown.size += size
-        needed = self._initial(grown.size, self.tier(grown.size)) - min(self._value(grown), 0)
+        needed = self._initial(grown.size, self.tier(grown.size), size) - min(self._value(grown), 0)
         margin = max(needed + fee - position.margin + off, 0)
         return "increase", owner, (position_id, size, margin, fill)
 
     def edge_reduce(self, rng: random.Random, off: int) -> Drawn | None:
         """A rest of exactly the minimum size, the end of a lower tier, or nothing."""
         position_id, position, owner = self._pick(rng)
-        rest = rng.choice((self.params.min_size, self.params.tiers[0].max_size, 0)) + off
+        rest = rng.choice((self.params.min_size, self.params.tier_sizes[0], 0)) + off
         size = position.size - rest
         if size <= 0:
             return None
-        fill, _ = self.market._quote(SHORT - position.side, size, self.marks)
+        fill, _ = self._quote(SHORT - position.side, size)
         return "reduce", owner, (position_id, size, fill)
 
     def edge_close(self, rng: random.Random, off: int) -> Drawn | None:
@@ -553,7 +697,7 @@ class Generator:
         if rng.random() < 0.15:
             self._age(off)
             off = 0
-        fill, _ = self.market._quote(SHORT - position.side, position.size, self.marks)
+        fill, _ = self._quote(SHORT - position.side, position.size)
         return "close", owner, (position_id, max(fill + off, 0))
 
     def edge_add_margin(self, rng: random.Random, off: int) -> Drawn | None:
@@ -571,24 +715,23 @@ class Generator:
 
     def edge_publish(self, rng: random.Random, off: int) -> Drawn | None:
         """A price at which some position becomes liquidatable, bankrupt, or no longer in part."""
-        feed = self.system.feed
         kind = rng.randrange(8)
         if kind == 0:
-            price = feed._price
+            price = self.last_price
             if rng.random() < 0.1:
                 price = rng.choice((1, MAX_PRICE, MAX_PRICE + 1))
-                self.episode = self._return_to(feed._price)
+                self.episode = self._return_to(self.last_price, rng)
             price_time = rng.choice(
-                (feed._price_time + max(off, 0), self.at + max(off, 0), self.at - MAX_DELAY + off)
+                (self.last_time + max(off, 0), self.at + max(off, 0), self.at - MAX_DELAY + off)
             )
-            return "publish", self._publisher(), (max(price, 1), price_time)
+            return self._report(max(price, 1), price_time, rng)
         if kind == 1:
             # As old as a report may be when it arrives, or a second to either side.
-            self.at = max(self.at, feed._price_time + MAX_DELAY + 2)
-            return "publish", self._publisher(), (feed._price, self.at - MAX_DELAY + off)
+            self.at = max(self.at, self.last_time + MAX_DELAY + 2)
+            return self._report(self.last_price, self.at - MAX_DELAY + off, rng)
         if not self.twin.live:
             return None
-        last = feed._price
+        last = self.last_price
         tests = (self._is_liquidatable, self._is_liquidatable, self._is_whole, self._is_bankrupt)
         test = rng.choice(tests)
         for _ in range(8):
@@ -599,28 +742,27 @@ class Generator:
                 price = edge[rng.randrange(2)] + (off if rng.random() < 0.3 else 0)
                 is_over = test(position, replace(self.marks, price=price))
                 self.on_edge = 0 if is_over else position_id
-                return "publish", self._publisher(), (price, self.at)
+                return self._report(price, self.at, rng)
         return None
 
     def _edge_price(
         self, position: Position, test: Callable[[Position, Marks], bool], reach: int
     ) -> tuple[int, int] | None:
         """Neighbouring prices, no further than `reach` from the last, on which the test differs."""
-        feed = self.system.feed
-        self.at = max(self.at, feed._price_time + 1)
+        self.at = max(self.at, self.last_time + 1)
         self.system.chain.timestamp = self.at
         self._marks = marks = self.market._accrued()
-        away = feed._price - reach if position.side == LONG else feed._price + reach
+        away = self.last_price - reach if position.side == LONG else self.last_price + reach
 
         def crossed(price: int) -> bool:
             return test(position, replace(marks, price=price))
 
-        return find_edge(crossed, *sorted((feed._price, away)))
+        return find_edge(crossed, *sorted((self.last_price, away)))
 
-    def _return_to(self, price: int) -> Iterator[tuple[Drawn, str]]:
+    def _return_to(self, price: int, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
         """A sane price at once: whoever traded at the end of the range would empty the pool."""
-        self.at = max(self.at, self.system.feed._price_time + 1)
-        yield ("publish", self._publisher(), (price, self.at)), "valid"
+        self.at = max(self.at, self.last_time + 1)
+        yield self._report(price, self.at, rng), "valid"
 
     def edge_liquidate(self, rng: random.Random, off: int) -> Drawn | None:
         """At the very second at which funding makes a position liquidatable."""
@@ -692,14 +834,37 @@ class Generator:
 
     def tier(self, size: int) -> int:
         """Tier of a size; the last for sizes above all."""
-        for tier, row in enumerate(self.params.tiers):
-            if size <= row.max_size:
+        for tier, most in enumerate(self.params.tier_sizes):
+            if size <= most:
                 return tier
-        return len(self.params.tiers) - 1
+        return len(self.params.tier_sizes) - 1
 
-    def _initial(self, size: int, tier: int) -> int:
-        fraction = self.params.tiers[tier].initial_fraction
+    def _initial(self, size: int, tier: int, added: int | None = None) -> int:
+        """Initial requirement of a position of `size` once `added` (the whole) is on the books."""
+        book = self.market._book_state(self.marks)
+        book = book._replace(long_size=book.long_size + (size if added is None else added))
+        fraction = self.engine._initial_fraction(tier, self.engine._reserved(book), book.cash)
         return self.market._fraction_of_notional_up(size, self.marks.price, fraction)
+
+    def _quote(self, side: int, size: int) -> tuple[int, int]:
+        """Fill price and fee of a trade, LONG buying."""
+        fill = self.engine._fill(side, size, self.market._book_state(self.marks))
+        return fill.price, fill.fee
+
+    def _skew(self) -> int:
+        return self.market._side_size(LONG) - self.market._side_size(SHORT)
+
+    @property
+    def last_price(self) -> int:
+        """The price in effect."""
+        return self.market._marks.price
+
+    @property
+    def last_time(self) -> int:
+        """Time of the last report, held or not."""
+        feed = self.system.feed
+        signed = feed._price_time if isinstance(feed, SignedPriceFeed) else 0
+        return max(self.market._marks.price_time, self.engine._pending_time, signed)
 
     def _entry_loss(self, side: int, size: int, fill: int) -> int:
         """What filling past the oracle price costs at once."""
@@ -710,23 +875,22 @@ class Generator:
         return self.market._value(position, position.size, self.marks.price, self.marks)
 
     def _removable(self, position: Position) -> int:
-        needed = self._initial(position.size, position.tier)
+        needed = self._initial(position.size, position.tier, 0)
         return position.margin + min(self._value(position), 0) - needed
 
     def _backed_size(self) -> int:
         """Open interest at which the reserve equals the pool's free cash."""
-        cash = self.system.pool.cash - self.market._claims
+        cash = self.market._book_state(self.marks).cash
         scale = self.market.NOTIONAL_SCALE * WAD
-        return max(cash, 0) * scale // (self.marks.price * self.params.reserve_fraction or 1)
+        return cash * scale // (self.marks.price * self.params.reserve_fraction or 1)
 
     def _is_liquidatable(self, position: Position, marks: Marks) -> bool:
         return self.market._is_liquidatable(position, marks)
 
     def _is_whole(self, position: Position, marks: Marks) -> bool:
         """Whether a liquidation would close all of it."""
-        equity, _ = self.market._health(position, marks)
-        penalty = self.market._penalty(position.size, marks.price)
-        return self.market._partial_rest(position, equity, penalty, marks).size == 0
+        penalty = self.market._penalty(position.size, marks)
+        return self.market._partial_rest(position, penalty, marks).size == 0
 
     def _is_bankrupt(self, position: Position, marks: Marks) -> bool:
         return self.market._health(position, marks)[0] < 0
@@ -756,7 +920,7 @@ class Generator:
 
     def _side_with_room(self, rng: random.Random) -> int:
         """The smaller side, mostly."""
-        skew = self.market._skew()
+        skew = self._skew()
         if rng.random() < 0.35 or skew == 0:
             return rng.randrange(2)
         return SHORT if skew > 0 else LONG
@@ -766,7 +930,7 @@ class Generator:
         params = self.params
         if rng.random() < 0.3:
             return params.min_size * 20
-        most = params.tiers[rng.choice((0, 0, 0, 0, 1, 1, 2, 3))].max_size
+        most = params.tier_sizes[rng.choice((0, 0, 0, 0, 1, 1, 2, 3))]
         ratio = most // params.min_size
         size = params.min_size << rng.randrange(ratio.bit_length())
         return min(size + rng.randrange(params.min_size), most)
@@ -788,10 +952,8 @@ class Generator:
         self._marks = None
 
     def _publisher(self) -> str:
-        return ROLE_OF.get(self.system.feed.publisher, PUBLISHERS[0])
-
-    def _feed_owner(self) -> str:
-        return ROLE_OF[self.system.feed.owner]
+        """Whoever brings a report; anyone may."""
+        return PUBLISHERS[self.at % len(PUBLISHERS)]
 
 
 NOBODYS = Position(ADDRESSES[TRADERS[0]], LONG, 0, WAD, 1, WAD, 0, 0, 0, 0)

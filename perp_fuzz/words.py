@@ -1,16 +1,22 @@
 """Storage words of the contracts, written from the model's records: the state that is compared."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lockstep.abi import mapping_slot, unsigned
 from lockstep.compiler import Artifact
 from perp_fuzz.deployment import System
 from python_model.evm import ZERO_ADDRESS
+from python_model.modules.constants import FRACTION_UNIT
 from python_model.perp_market import Position
+from python_model.risk_engine import HOUR, RiskEngine
+from python_model.signed_price_feed import SignedPriceFeed
 
 Word = tuple[str, int, int]
 FUNDING_OFFSET = 2**127
+RESULT_OFFSET = 2**103
+UNUSED_SLOT = 2**200  # of a feed that stores nothing
+PARAM_WORDS = ("_terms", "_ramp", "_rules", "_caps", "_dynamics", "_limits")
 FULL_EVERY = 8  # changes between two looks at every scalar word
 
 
@@ -22,23 +28,25 @@ class Words:
         market, pool, token = system.market, system.pool, system.token
         self._market_slots = _Slots(artifacts["PerpMarket"])
         self._pool_slots = _Slots(artifacts["LiquidityPool"])
-        self._feed_slots = _Slots(artifacts["PriceFeed"])
+        self._is_signed = isinstance(system.feed, SignedPriceFeed)
+        self._engine_slots = _Slots(artifacts["RiskEngine"])
+        self._feed_slots = _Slots(
+            artifacts["SignedPriceFeed" if self._is_signed else "AggregatorPriceFeed"]
+        )
+        self._aggregator_slots = _Slots(artifacts["testing/AggregatorMock"])
+        self._configurator_slots = _Slots(artifacts["Configurator"])
         self._factory_slots = _Slots(artifacts["MarketFactory"])
         self._token_slots = _Slots(artifacts[token_name])
         self._positions_slot = self._market_slots["_positions"]
         self._turns = 0
+        self._params = system.engine._params
+        self._param_words = param_words(system.engine)
         self._names: dict[tuple[str, int], str] = {}
         slot = self._market_slots
         shares = self._pool_slots
         coins = self._token_slots
         self._writers: dict[int, Callable[[Any], list[Word]]] = {
             id(market._positions): self._position,
-            id(market._entry_costs): self._array(
-                market.address, slot["_entry_costs"], market._entry_costs
-            ),
-            id(market._entry_fundings): self._array(
-                market.address, slot["_entry_fundings"], market._entry_fundings
-            ),
             id(market._ring_heads): self._map(
                 market.address, slot["_ring_heads"], market._ring_heads
             ),
@@ -50,7 +58,7 @@ class Words:
                 market.address, slot["trigger_index._leaves"], market._leaves
             ),
             id(market.credit_of): self._map(market.address, slot["credit_of"], market.credit_of),
-            id(market.claim_of): self._map(market.address, slot["claim_of"], market.claim_of),
+            id(pool.claim_of): self._map(pool.address, shares["claim_of"], pool.claim_of),
             id(pool.balanceOf): self._map(
                 pool.address, shares["erc4626.erc20.balanceOf"], pool.balanceOf
             ),
@@ -66,14 +74,12 @@ class Words:
         }
         self._mappings: list[tuple[str, Any]] = [
             ("position", market._positions),
-            ("entry cost", market._entry_costs),
-            ("entry funding", market._entry_fundings),
             ("ring head", market._ring_heads),
             ("top", market._tops),
             ("middle", market._middles),
             ("leaf", market._leaves),
             ("credit of", market.credit_of),
-            ("claim of", market.claim_of),
+            ("claim of", pool.claim_of),
             ("shares of", pool.balanceOf),
             ("share allowance", pool.allowance),
             ("tokens of", token.balanceOf),
@@ -84,28 +90,66 @@ class Words:
 
     def scalar_values(self) -> list[int]:
         """Values of the words that are no mapping entries and change in most transactions."""
-        market, pool, feed, factory = (
-            self.system.market,
-            self.system.pool,
-            self.system.feed,
-            self.system.factory,
-        )
+        system = self.system
+        market, pool, engine = system.market, system.pool, system.engine
         marks = market._marks
+        if engine._params is not self._params:
+            self._params, self._param_words = engine._params, param_words(engine)
+        windows = engine._price_windows
         return [
             market._worst_buckets,
             marks.price | marks.price_time << 88 | marks.accrued_at << 136 | marks.epoch << 184,
             marks.funding[0] + FUNDING_OFFSET | marks.funding[1] + FUNDING_OFFSET << 128,
-            market._total_sizes[0] | market._total_sizes[1] << 104 | market._backlog << 208,
+            market._total_sizes[0]
+            | market._total_sizes[1] << 104
+            | market._backlog << 208
+            | market._halted << 209,
+            unsigned(market._entry_value),
             market._position_count | market._open_positions << 64 | market._total_margin << 128,
             market._insurance | market._fees << 128,
-            market._credits | market._claims << 128,
+            market._credits,
             market.bad_debt,
-            pool.cash,
+            pool._account[0] | pool._account[1] + FUNDING_OFFSET << 128,
+            pool.claims,
             pool.totalSupply,
-            feed._price | feed._price_time << 88,
-            int(feed.publisher, 16),
-            int(feed.owner, 16),
-            int(feed.pending_owner, 16),
+            engine._variance
+            | engine._reduce_only_until << 128
+            | engine._confidence << 176
+            | engine._is_halted << 236,
+            engine._pending_price
+            | engine._pending_time << 88
+            | engine._seen_at << 136
+            | engine._halted_since << 184,
+            windows[0].previous_price | windows[0].current_price << 88 | windows[0].start << 176,
+            windows[1].previous_price | windows[1].current_price << 88 | windows[1].start << 176,
+            engine._previous_result + RESULT_OFFSET
+            | engine._current_result + RESULT_OFFSET << 104
+            | engine._result_start << 208,
+            engine._liquidated_size | engine._liquidation_start << 104,
+            engine._drawn | engine._bad_debt << 96 | engine._deficit_start << 192,
+            engine._cursor_equity + FUNDING_OFFSET | engine._cursor_epoch << 128,
+            *self._param_words,
+            *self._rare_values(),
+        ]
+
+    def _rare_values(self) -> list[int]:
+        """Words that only roles and the feed change."""
+        system = self.system
+        configurator, factory = system.configurator, system.factory
+        feed_word = 0
+        if isinstance(system.feed, SignedPriceFeed):
+            feed = system.feed
+            feed_word = (
+                feed._price
+                | feed._confidence << 88
+                | feed._price_time << 176
+                | feed._records << 224
+            )
+        return [
+            feed_word,
+            int(configurator.owner, 16),
+            int(configurator.pending_owner, 16),
+            int(configurator.guardian, 16),
             int(factory.owner, 16),
             int(factory.pending_owner, 16),
             int(factory.treasury, 16),
@@ -115,23 +159,48 @@ class Words:
     def scalars(self) -> Iterator[Word]:
         """The same with their places."""
         system = self.system
-        market, pool = self._market_slots, self._pool_slots
-        feed, factory = self._feed_slots, self._factory_slots
+        market, pool, engine = self._market_slots, self._pool_slots, self._engine_slots
+        configurator, factory = self._configurator_slots, self._factory_slots
+        windows = engine["_price_windows"]
         places = [
             (system.market.address, market["trigger_index._worst_buckets"]),
-            (system.market.address, market["_marks"]),
-            (system.market.address, market["_funding"]),
-            (system.market.address, market["_sizes"]),
-            (system.market.address, market["_book"]),
-            (system.market.address, market["_ledgers"]),
-            (system.market.address, market["_owed"]),
-            (system.market.address, market["bad_debt"]),
-            (system.pool.address, pool["cash"]),
-            (system.pool.address, pool["erc4626.erc20.totalSupply"]),
-            (system.feed.address, feed["_latest"]),
-            (system.feed.address, feed["publisher"]),
-            (system.feed.address, feed["ownable.owner"]),
-            (system.feed.address, feed["ownable_2step.pending_owner"]),
+            *(
+                (system.market.address, market[name])
+                for name in (
+                    "_marks",
+                    "_funding",
+                    "_sizes",
+                    "_entry_value",
+                    "_book",
+                    "_ledgers",
+                    "_credits",
+                    "bad_debt",
+                )
+            ),
+            *(
+                (system.pool.address, pool[name])
+                for name in ("_account", "claims", "erc4626.erc20.totalSupply")
+            ),
+            (system.engine.address, engine["_state"]),
+            (system.engine.address, engine["_pending"]),
+            (system.engine.address, windows),
+            (system.engine.address, windows + 1),
+            *(
+                (system.engine.address, engine[name])
+                for name in (
+                    "_results",
+                    "_liquidations",
+                    "_deficits",
+                    "_deleverage_cursor",
+                    *PARAM_WORDS,
+                )
+            ),
+            (system.feed.address, self._feed_slots["_latest"])
+            if self._is_signed
+            else (system.feed.address, UNUSED_SLOT),
+            (system.configurator.address, configurator["ownable.owner"]),
+            (system.configurator.address, configurator["ownable_2step.pending_owner"]),
+            (system.configurator.address, configurator["guardian"]),
             (system.factory.address, factory["ownable.owner"]),
             (system.factory.address, factory["ownable_2step.pending_owner"]),
             (system.factory.address, factory["treasury"]),
@@ -178,9 +247,6 @@ class Words:
             address = market.address if market else ZERO_ADDRESS
             yield factory.address, mapping_slot(slots["markets"], number), int(address, 16)
             yield factory.address, mapping_slot(slots["is_market"], address), 1
-        market_word = int(self.system.market.address, 16)
-        yield self.system.pool.address, self._pool_slots["market"], market_word
-        yield self.system.feed.address, self._feed_slots["market"], market_word
 
     def name(self, address: str, slot: int) -> str:
         """A word in words."""
@@ -188,6 +254,8 @@ class Words:
             for owner, slots in (
                 (self.system.market, self._market_slots),
                 (self.system.pool, self._pool_slots),
+                (self.system.engine, self._engine_slots),
+                (self.system.configurator, self._configurator_slots),
                 (self.system.feed, self._feed_slots),
                 (self.system.factory, self._factory_slots),
                 (self.system.token, self._token_slots),
@@ -207,12 +275,6 @@ class Words:
         identity, sizes, entry = position_words(self.system.market._positions[position_id])
         return [(address, slot, identity), (address, slot + 1, sizes), (address, slot + 2, entry)]
 
-    def _array(self, address: str, slot: int, values: Any) -> Callable[[Any], list[Word]]:
-        def write(index: int) -> list[Word]:
-            return [(address, slot + index, unsigned(values[index]))]
-
-        return write
-
     def _map(self, address: str, slot: int, values: Any) -> Callable[[Any], list[Word]]:
         def write(key: int | str) -> list[Word]:
             return [(address, mapping_slot(slot, key), values[key])]
@@ -224,6 +286,45 @@ class Words:
             return [(address, mapping_slot(mapping_slot(slot, keys[0]), keys[1]), values[keys])]
 
         return write
+
+
+def param_words(engine: RiskEngine) -> list[int]:
+    """The words of the engine's parameters, in the order of PARAM_WORDS."""
+    params = engine._params
+
+    def units(fraction: int) -> int:
+        return fraction // FRACTION_UNIT
+
+    def packed(fractions: Sequence[int]) -> int:
+        return sum(units(fraction) << 24 * tier for tier, fraction in enumerate(fractions))
+
+    ramp_end = -(-(engine._ramp_start + engine._ramp_duration) // HOUR)
+    return [
+        packed(params.maintenance_fractions)
+        | packed(params.initial_fractions) << 96
+        | units(params.maker_fee) << 192
+        | units(params.taker_fee) << 209
+        | ramp_end << 226,
+        packed(engine._old_maintenance) | engine._ramp_start << 96 | engine._ramp_duration << 144,
+        units(params.max_moves[0])
+        | params.move_windows[0] << 24
+        | units(params.max_moves[1]) << 44
+        | params.move_windows[1] << 68
+        | units(params.max_jump) << 88
+        | units(params.max_pool_loss) << 112
+        | units(params.max_profit_share) << 136
+        | units(params.max_confidence) << 160
+        | params.volatility_window << 184
+        | params.cool_down << 204,
+        params.max_open_interest | params.max_skew << 104,
+        units(params.calm_volatility)
+        | units(params.crowding_lower) << 24
+        | units(params.crowding_upper) << 48
+        | units(params.max_volatility_multiplier) << 72,
+        params.max_liquidated_size
+        | params.max_bad_debt << 104
+        | units(params.max_insurance_draw) << 200,
+    ]
 
 
 def position_words(position: Position | None) -> tuple[int, int, int]:

@@ -43,6 +43,16 @@ def set_hook(target: address, calldata_: Bytes[260]):
     self.hook_calldata = calldata_
 
 
+@external
+def seize(owner: address, amount: uint256):
+    """
+    @notice Takes tokens away from anyone, as no sound token does.
+    """
+    self.balanceOf[owner] -= amount
+    self.balanceOf[msg.sender] += amount
+    log IERC20.Transfer(sender=owner, receiver=msg.sender, value=amount)
+
+
 @internal
 def _approve(owner: address, spender: address, amount: uint256):
     self.allowance[owner][spender] = amount

@@ -35,6 +35,14 @@ class TokenMock(Contract):
         self.hook = hook
 
     @external
+    def seize(self, owner: str, amount: int, *, sender: str) -> None:
+        if self.balanceOf[owner] < amount:
+            raise Revert
+        self.balanceOf[owner] -= amount
+        self.balanceOf[sender] += amount
+        self.log("Transfer", owner, sender, amount)
+
+    @external
     def approve(self, spender: str, amount: int, *, sender: str) -> bool:
         self.allowance[sender, spender] = amount
         self.log("Approval", sender, spender, amount)

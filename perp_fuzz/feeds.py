@@ -1,0 +1,209 @@
+"""How a price is brought: as signed reports or through an aggregator, sound or with one flaw.
+
+A flaw is a number, so that a step stays a line of numbers and replays alike everywhere.
+"""
+
+from typing import Any
+
+from eth_abi.abi import encode as abi_encode
+
+from lockstep import abi
+from lockstep.engines.base import CHAIN_ID
+from perp_fuzz.deployment import ADDRESSES, ATTACKER, FEED_DECIMALS, PUBLISHERS, System
+from perp_fuzz.signing import Signer, by_address
+from python_model.modules.constants import MAX_PRICE
+from python_model.signed_price_feed import Header, Report, SignedPriceFeed
+
+SOUND = 0
+
+# Of signed reports
+REPORT_FLAWS = (
+    "sound",
+    "a signer who is no publisher",
+    "out of order",
+    "one signer twice",
+    "too few",
+    "more than eight",
+    "for another chain",
+    "of another feed",
+    "in other decimals",
+    "signed for another chain",
+    "signed for another contract",
+    "a price of zero",
+    "a negative price",
+    "a price above the range",
+    "a confidence of zero",
+    "a confidence above the price",
+    "four of them",
+    "five of them",
+    "signed at another time",
+    "no signature",
+)
+# Of an aggregator's answer
+ROUND_FLAWS = (
+    "sound",
+    "it reverts",
+    "cut short",
+    "of an earlier round",
+    "round zero",
+    "never updated",
+    "in other decimals",
+    "an answer of zero",
+    "a negative answer",
+    "an answer above the range",
+    "empty",
+    "a round id too long",
+    "in too many decimals",
+)
+PUBLISH = abi.selector(
+    "publish((uint256,bytes32,uint256,uint256),(int256,uint256,uint256,uint256)[])"
+)
+BRING = abi.selector("bring(address,bytes,uint256,bool,address)")
+ANSWER = abi.selector("answer(bytes,uint256,bool)")
+WORD = 2**256
+
+
+class Reports:
+    """Batches of signed reports for the feed of one deployment."""
+
+    def __init__(self, system: System) -> None:
+        assert isinstance(system.feed, SignedPriceFeed)
+        self.system = system
+        self.feed = system.feed
+        self.signer = Signer(system.chain, self.feed.address, self.feed.FEED_ID, FEED_DECIMALS)
+        self.stranger = Signer(
+            system.chain, system.market.address, self.feed.FEED_ID, FEED_DECIMALS
+        )
+        self._last: tuple[tuple[int, ...], tuple[Header, list[Report]]] | None = None
+
+    def calldata(self, *numbers: int) -> tuple[str, bytes]:
+        """Target and calldata."""
+        header, reports = self._batch(*numbers)
+        head = abi.words(*header, 160, len(reports))
+        return self.feed.address, PUBLISH + head + b"".join(abi.words(*r) for r in reports)
+
+    def call_model(self, sender: str, *numbers: int) -> Any:
+        """The same call on the model."""
+        return self.feed.publish(*self._batch(*numbers), sender=sender)
+
+    def _batch(self, *numbers: int) -> tuple[Header, list[Report]]:
+        # The two sides of one step ask for the same batch, one after the other.
+        if self._last is None or self._last[0] != numbers:
+            self._last = numbers, self._signed(*numbers)
+        return self._last[1]
+
+    def _signed(
+        self, price: int, confidence: int, price_time: int, flaw: int
+    ) -> tuple[Header, list[Report]]:
+        signer, sign_as = self.signer, {16: 4, 17: 5, 4: 2}.get(flaw, 3)
+        listed = [role for role in PUBLISHERS if ADDRESSES[role] in self.feed.publishers()]
+        # As many as there are: where the set is small they are too few.
+        roles = list(by_address(*listed[:sign_as])) or list(PUBLISHERS[:sign_as])
+        header = signer.header(price_time)
+        spread = confidence >> 1
+        middle = len(roles) // 2
+        quotes = [
+            (price + (i - middle) * spread // 2, confidence + i - middle) for i in range(len(roles))
+        ]
+        if flaw in (11, 12, 13, 14, 15):
+            bad = {
+                11: (0, confidence),
+                12: (-price, confidence),
+                13: (MAX_PRICE + 1, confidence),
+                14: (price, 0),
+                15: (price, price + 1),
+            }
+            quotes[middle] = bad[flaw]
+        if flaw == 1:
+            roles[-1] = ATTACKER
+        if flaw == 18:
+            header = header._replace(price_time=price_time - 1)
+        if flaw == 9:
+            header = header._replace(chain_id=CHAIN_ID + 1)
+        if flaw == 10:
+            signer = self.stranger
+        reports = [
+            signer.report(role, header, max(quote, -(2**255)), max(about, 0))
+            for role, (quote, about) in zip(roles, quotes, strict=True)
+        ]
+        header = header._replace(price_time=price_time, chain_id=CHAIN_ID)
+        if flaw == 2:
+            reports.reverse()
+        elif flaw == 3:
+            reports[-1] = reports[-2] if len(reports) > 1 else reports[-1]
+        elif flaw == 5:
+            reports = (reports * 9)[:9]
+        elif flaw == 6:
+            header = header._replace(chain_id=CHAIN_ID + 1)
+        elif flaw == 7:
+            header = header._replace(feed_id=bytes(32))
+        elif flaw == 8:
+            header = header._replace(decimals=FEED_DECIMALS - 1)
+        elif flaw == 19:
+            reports[0] = reports[0]._replace(r=0, vs=0)
+        return header, reports
+
+
+class Rounds:
+    """Answers of the aggregator of one deployment; brought to the market or only set."""
+
+    def __init__(self, system: System, is_brought: bool = False) -> None:
+        self.system = system
+        self.relay = system.relay
+        self.is_brought = is_brought
+
+    def calldata(self, *numbers: int) -> tuple[str, bytes]:
+        """Target and calldata."""
+        answer = self._answer(*numbers)
+        if self.is_brought:
+            data = abi_encode(
+                ["address", "bytes", "uint256", "bool", "address"],
+                [self.system.market.address, *answer, ADDRESSES[self._recipient(numbers)]],
+            )
+            return self.relay.address, BRING + data
+        return self.relay.address, ANSWER + abi_encode(["bytes", "uint256", "bool"], answer)
+
+    def call_model(self, sender: str, *numbers: int) -> Any:
+        """The same call on the model."""
+        answer = self._answer(*numbers)
+        if self.is_brought:
+            recipient = ADDRESSES[self._recipient(numbers)]
+            return self.relay.bring(self.system.market, *answer, recipient, sender=sender)
+        return self.relay.answer(*answer, sender=sender)
+
+    @staticmethod
+    def _recipient(numbers: tuple[int, ...]) -> str:
+        """Whoever brings the price; a number of the price tells who that is."""
+        return PUBLISHERS[numbers[0] % len(PUBLISHERS)]
+
+    @staticmethod
+    def _answer(
+        price: int, _confidence: int, price_time: int, flaw: int
+    ) -> tuple[bytes, int, bool]:
+        answer, round_id, answered_in, updated_at = price, price_time, price_time, price_time
+        decimals = FEED_DECIMALS
+        if flaw == 3:
+            answered_in -= 1
+        elif flaw == 4:
+            round_id = answered_in = 0
+        elif flaw == 5:
+            updated_at = 0
+        elif flaw == 6:
+            decimals -= 10
+        elif flaw == 7:
+            answer = 0
+        elif flaw == 8:
+            answer = -price
+        elif flaw == 9:
+            answer = MAX_PRICE + 1
+        elif flaw == 11:
+            round_id = answered_in = 2**80
+        elif flaw == 12:
+            decimals = 255
+        numbers = (round_id, answer, updated_at, updated_at, answered_in)
+        output = b"".join((number % WORD).to_bytes(32, "big") for number in numbers)
+        if flaw == 2:
+            output = output[:-1]
+        elif flaw == 10:
+            output = b""
+        return output, decimals, flaw == 1
