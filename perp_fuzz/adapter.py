@@ -26,7 +26,6 @@ from python_model.evm import Event, Revert
 from python_model.invariants import INVARIANTS, Observation
 from python_model.invariants import Invariant as ModelInvariant
 from python_model.modules import breaker_causes
-from python_model.perp_market import Position
 from python_model.signed_price_feed import SignedPriceFeed
 
 # Actions whose first argument is the position they are about.
@@ -111,20 +110,20 @@ class PerpTwin:
         chain = self.system.chain
         chain.timestamp = self.now = step.at
         seen = self.seen
-        seen.action = step.action
         first = step.args[0] if step.args else 0
-        seen.position_id = first if step.action in OF_POSITION and isinstance(first, int) else 0
-        seen.turn += 1
+        is_of_position = step.action in OF_POSITION and isinstance(first, int)
+        seen.begin(step.action, first if is_of_position and isinstance(first, int) else 0)
         try:
             value = self.codec.call_model(step.action, step.actor, step.args)
         except Revert as revert:
-            self._ok = seen.ok = False
-            seen.events, seen.changed = [], {}
+            self._ok = False
+            seen.end(False)
             output = abi.error_string(revert.reason) if revert.reason else b""
             return ModelResult(False, output, [], revert.reason)
-        self._ok = seen.ok = True
+        self._ok = True
+        seen.end(True)
         events = chain.events
-        self._observe(step, value, events)
+        self._observe(step, events)
         encoders = self._events
         logs = [
             encoders[event.address][event.name](event.address, *event.fields) for event in events
@@ -201,35 +200,22 @@ class PerpTwin:
     def statistics(self) -> dict[str, int]:
         return self._statistics
 
-    def _observe(self, step: Step, value: Any, events: list[Event]) -> None:
+    def _observe(self, step: Step, events: list[Event]) -> None:
         seen, statistics = self.seen, self._statistics
-        seen.events = events
-        changed: dict[int, Position | None] = {}
         positions = self.market._positions
-        for storage, key, old in self.system.chain.writes:
-            if storage is positions and key not in changed:
-                changed[key] = old
-        seen.changed = changed
         liquidated = 0
         pool, engine = self.system.pool.address, self.system.engine.address
         for event in events:
             name = event.name
-            if name == "PositionOpened":
-                seen.position_id = event.fields[0]
-                self._add(event.fields[0])
-            elif name == "PositionClosed":
-                self._remove(event.fields[0])
-            elif name == "PositionLiquidated":
+            if name == "PositionLiquidated":
                 liquidated += 1
                 if positions[event.fields[0]] is None:
-                    self._remove(event.fields[0])
                     statistics["liquidations in full"] += 1
                 else:
                     statistics["liquidations in part"] += 1
                 statistics["liquidations paid by insurance"] += event.fields[8] > 0
                 statistics["liquidations with bad debt"] += event.fields[9] > 0
             elif name == "PositionSettled":
-                self._remove(event.fields[0])
                 statistics["deleveraged" if event.fields[-1] else "settled"] += 1
             elif event.address == engine:
                 if name == "BreakerTripped":
@@ -243,18 +229,10 @@ class PerpTwin:
                 elif name == "ParamsSet":
                     statistics["parameters changed"] += 1
             elif event.address == pool:
-                if name == "LossCollected":
-                    seen.pool_flow += event.fields[0]
-                elif name == "ProfitPaid":
-                    seen.pool_flow -= event.fields[1]
+                if name == "ProfitPaid":
                     statistics["claims"] += event.fields[2] > 0
                 elif name == "ClaimPaid":
-                    seen.pool_flow -= event.fields[1]
                     statistics["claims paid"] += 1
-                elif name == "Deposit":
-                    seen.pool_flow += event.fields[2]
-                elif name == "Withdraw":
-                    seen.pool_flow -= event.fields[3]
             elif name == "BacklogChanged":
                 statistics["backlogs"] += event.fields[0]
             elif name == "PriceUpdated" and event.fields[0] != self._last_price:
@@ -263,6 +241,7 @@ class PerpTwin:
                     gap = abs(price - self._last_price) * 10**6 // max(price, self._last_price)
                     _raise(statistics, "largest gap in ppm", gap)
                 self._last_price = price
+        _raise(statistics, "largest number of open positions", len(self.live))
         if liquidated:
             statistics["liquidations"] += liquidated
             _raise(statistics, "largest number liquidated in one call", liquidated)
@@ -283,18 +262,6 @@ class PerpTwin:
             and self.system.token.fee_bps == 0
             and min(seen.donated.values(), default=0) >= 0
         )
-
-    def _add(self, position_id: int) -> None:
-        self._where[position_id] = len(self.live)
-        self.live.append(position_id)
-        _raise(self._statistics, "largest number of open positions", len(self.live))
-
-    def _remove(self, position_id: int) -> None:
-        index = self._where.pop(position_id)
-        last = self.live.pop()
-        if last != position_id:
-            self.live[index] = last
-            self._where[last] = index
 
 
 def _of_twin(item: ModelInvariant) -> Invariant:
