@@ -301,12 +301,12 @@ def _check_publishers(publishers: DynArray[address, MAX_PUBLISHERS], quorum: uin
 
 @internal
 @pure
-def _refuse_signer(record: uint256[RECORD_WORDS], signer: uint256, place: uint256):
+def _refuse_signer(publishers: uint256[RECORD_WORDS], signer: uint256, place: uint256):
     """
     @notice Says why `signer` is not found at or after `place`.
     """
-    errors._require(signer in record, errors.NOT_PUBLISHER)
-    errors._require(record[place - 1] != signer, errors.DUPLICATE_SIGNER)
+    errors._require(signer in publishers, errors.NOT_PUBLISHER)
+    errors._require(publishers[place - 1] != signer, errors.DUPLICATE_SIGNER)
     errors._require(False, errors.UNORDERED_SIGNERS)
 
 
