@@ -63,7 +63,7 @@ def __init__(
     @param aggregator Offers `latestRoundData` and `decimals`; at most 18 of them.
     @param heartbeat Age from which on a round is stale, seconds.
     @param confidence_fraction Of the price, WAD: what the confidence is taken to be.
-    @param sequencer_feed Says whether the sequencer of a rollup runs; the zero address if none does.
+    @param sequencer_feed Says whether the sequencer of a rollup runs; zero where there is none.
     @param grace_period Seconds after its return in which prices are still refused, so that nobody
            is liquidated before he could act.
     """

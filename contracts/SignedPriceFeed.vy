@@ -2,8 +2,8 @@
 """
 @title SignedPriceFeed
 @license AGPL-3.0-only
-@notice Prices signed by a quorum of publishers (EIP-712). Anyone may bring a batch of reports; their
-        median is the price, and the market is settled in the same transaction.
+@notice Prices signed by a quorum of publishers (EIP-712). Anyone may bring a batch of reports;
+        their median is the price, and the market is settled in the same transaction.
 @dev    ASSUMPTIONS  Fewer than half of any quorum sign falsehoods: then the median lies between two
                      honest prices. All reports of a batch bear one time, and times only increase:
                      no report counts twice, no two batches mix. Chain, feed and contract are part
