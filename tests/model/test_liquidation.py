@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from market_world import FRICTIONLESS, PARAMS, ROLE, World, reason_of, wad
+from market_world import FRICTIONLESS, RISK, ROLE, World, reason_of, wad
 from refusals import with_liquidatable
 
 from python_model.modules import errors, trigger_key
@@ -88,7 +88,7 @@ def test_partial_liquidation_leaves_a_position_at_its_initial_requirement() -> N
     assert (seen["returned"], seen["insurance_used"], seen["bad_debt"]) == (0, 0, 0)
     equity = world.equity(position_id)
     initial = world.market._fraction_of_notional_up(
-        position.size, wad("96.2"), PARAMS.tiers[0].initial_fraction
+        position.size, wad("96.2"), RISK.initial_fractions[0]
     )
     assert -2 <= equity - initial <= 2
     assert not world.is_liquidatable(position_id)
@@ -149,11 +149,12 @@ def test_liquidatable_position_in_profit_is_closed_in_full_and_its_profit_paid()
     position_id = world.open_at_mark(SHORT, 10, 500)
     world.publish(30)
     world.remove_margin(position_id, 485)
-    cash = world.pool.cash
+    world.publish(55)
+    cash = world.pool.cash()
     world.publish("99.7")
     seen = fields(world)
     assert (seen["position_id"], seen["size"]) == (position_id, wad(10))
-    assert seen["value"] == cash - world.pool.cash == world.tokens(3)
+    assert seen["value"] == cash - world.pool.cash() == world.tokens(3)
     assert seen["penalty"] == world.tokens("9.97")
     assert seen["returned"] == world.tokens("8.03")
     assert not world.is_open(position_id)
@@ -162,14 +163,14 @@ def test_liquidatable_position_in_profit_is_closed_in_full_and_its_profit_paid()
 
 def test_shortfall_without_insurance_is_bad_debt() -> None:
     world = plain()
-    cash = world.pool.cash
+    cash = world.pool.cash()
     world.open(LONG, 10, 55)
     world.publish(90)
     seen = fields(world)
     assert (seen["penalty"], seen["reward"], seen["insurance_used"]) == (0, 0, 0)
     assert seen["bad_debt"] == -seen["value"] - world.tokens(55)
     assert world.market.bad_debt == seen["bad_debt"] > 0
-    assert world.pool.cash - cash == world.tokens(55)
+    assert world.pool.cash() - cash == world.tokens(55)
     world.assert_books_balance()
 
 
@@ -178,13 +179,13 @@ def test_insurance_covers_first(fund: int, used: int, bad_debt: int) -> None:
     world = plain()
     world.market.fund_insurance(world.tokens(fund), sender=ROLE["lp"])
     world.open_at_mark(LONG, 10, 55)
-    cash = world.pool.cash
+    cash = world.pool.cash()
     world.publish(90)
     seen = fields(world)
     assert seen["insurance_used"] == world.tokens(used)
     assert seen["bad_debt"] == world.market.bad_debt == world.tokens(bad_debt)
     assert world.market.solvency().insurance == world.tokens(fund - used)
-    assert world.pool.cash - cash == world.tokens(55 + used)
+    assert world.pool.cash() - cash == world.tokens(55 + used)
     world.assert_books_balance()
 
 
@@ -220,7 +221,7 @@ def crowd(count: int, margin: str = "5.1") -> World:
 def test_one_call_visits_no_more_than_its_bound() -> None:
     world = crowd(MAX_VISITS + 8)
     assert world.publish(90) == MAX_VISITS
-    assert world.market.has_backlog()
+    assert world.market.totals().has_backlog
     assert world.event("BacklogChanged") == (True,)
     assert len(world.open_ids()) == 8
 
@@ -229,9 +230,9 @@ def test_backlog_is_worked_off_by_anyone() -> None:
     world = crowd(MAX_VISITS + 8)
     world.publish(90)
     assert world.market.continue_backlog(5, sender=ROLE["attacker"]) == 5
-    assert world.market.has_backlog()
+    assert world.market.totals().has_backlog
     assert world.market.continue_backlog(MAX_VISITS, sender=ROLE["keeper"]) == 3
-    assert not world.market.has_backlog()
+    assert not world.market.totals().has_backlog
     assert world.event("BacklogChanged") == (False,)
     assert world.open_ids() == []
     world.assert_books_balance()
@@ -240,14 +241,14 @@ def test_backlog_is_worked_off_by_anyone() -> None:
 def test_exactly_the_bound_leaves_no_backlog() -> None:
     world = crowd(MAX_VISITS)
     assert world.publish(90) == MAX_VISITS
-    assert not world.market.has_backlog()
+    assert not world.market.totals().has_backlog
 
 
 def test_continue_visits_no_more_than_the_bound_whatever_is_asked() -> None:
     world = crowd(3 * MAX_VISITS)
     world.publish(90)
     assert world.market.continue_backlog(2**255, sender=ROLE["keeper"]) == MAX_VISITS
-    assert world.market.has_backlog()
+    assert world.market.totals().has_backlog
 
 
 def test_continue_without_backlog_does_no_harm() -> None:
@@ -264,7 +265,7 @@ def test_backlog_refuses_what_adds_risk_and_allows_the_rest() -> None:
     for _ in range(40):
         world.open(LONG, 1, "5.5", by="other_trader")
     world.publish(95)
-    assert world.market.has_backlog()
+    assert world.market.totals().has_backlog
     trader, market = ROLE["trader"], world.market
     assert reason_of(world.open, SHORT, 10, 200) == errors.BACKLOG
     assert reason_of(market.remove_margin, position_id, 1, sender=trader) == errors.BACKLOG
@@ -280,11 +281,12 @@ def test_no_backlog_remains_when_liquidated_by_id() -> None:
         world.market.liquidate(position_id, sender=ROLE["keeper"])
     assert world.open_ids() == []
     assert world.market.continue_backlog(1, sender=ROLE["keeper"]) == 0
-    assert not world.market.has_backlog()
+    assert not world.market.totals().has_backlog
 
 
 def visits(world: World) -> list[int]:
-    """From now on, the id of each position whose rule the market evaluates."""
+    """From now on, the id of each position that the market itself looks at."""
+    world.chain.seen = None
     seen: list[int] = []
     market = world.market
     load = market._load_position
@@ -326,10 +328,10 @@ def test_healthy_positions_of_a_crowded_ring_are_each_seen_once(count: int) -> N
     price = lowest_healthy_price(world, world.open_ids())
     seen = visits(world)
     world.wait(1)
-    assert world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"]) == 0
+    assert world.publish_wad(price) == 0
     # Once round, newest first, and the first again, which shows that all have been seen.
     assert seen == [*range(count, 0, -1), count]
-    assert not world.market.has_backlog()
+    assert not world.market.totals().has_backlog
     assert len(world.open_ids()) == count
 
 
@@ -339,9 +341,9 @@ def test_a_crowd_larger_than_the_bound_is_seen_once_over_several_calls() -> None
     price = lowest_healthy_price(world, world.open_ids())
     seen = visits(world)
     world.wait(1)
-    world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"])
+    world.publish_wad(price)
     calls = 1
-    while world.market.has_backlog():
+    while world.market.totals().has_backlog:
         world.market.continue_backlog(MAX_VISITS, sender=ROLE["keeper"])
         calls += 1
     assert calls == 3
@@ -358,7 +360,7 @@ def test_liquidatable_position_hidden_in_a_crowd_is_found() -> None:
     assert len(rings) == 1
     price = lowest_healthy_price(world, [n for n in world.open_ids() if n != weakest])
     world.wait(1)
-    assert world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"]) == 1
+    assert world.publish_wad(price) == 1
     assert fields(world)["position_id"] == weakest
     assert sum(world.position(number).size for number in world.open_ids()) >= wad(10)
 
@@ -373,8 +375,8 @@ def test_position_filed_anew_counts_as_unseen() -> None:
     newest = world.market._position_count
     price = lowest_healthy_price(world, [n for n in world.open_ids() if n != weakest])
     world.wait(1)
-    assert world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"]) == 0
-    assert world.market.has_backlog()
+    assert world.publish_wad(price) == 0
+    assert world.market.totals().has_backlog
     ring = world.market._ring_of(world.position(newest))
     world.market.add_margin(newest, 1, sender=ROLE["other_trader"])
     assert world.market._ring_of(world.position(newest)) == ring
@@ -405,7 +407,7 @@ def test_ring_is_due_when_its_highest_key_is_above_the_threshold(
     bucket = market._ring_of(world.position(position_id)) & (2**24 - 1)
     highest = trigger_key._highest_key(bucket)
     marks = market.marks()
-    fraction = PARAMS.tiers[0].maintenance_fraction
+    fraction = RISK.maintenance_fractions[0]
     without_funding = trigger_key._threshold(LONG, marks.price, fraction, 0)
     marks.funding[LONG] = without_funding - highest + above
     marks.epoch += 1

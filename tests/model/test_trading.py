@@ -1,7 +1,7 @@
 """Opening, increasing, reducing, closing, and margin in and out."""
 
 import pytest
-from market_world import FRICTIONLESS, PARAMS, ROLE, World, reason_of, tiers, wad
+from market_world import FRICTIONLESS, PARAMS, RISK, ROLE, World, reason_of, tiers, wad
 from refusals import FAST_FUNDING
 
 from python_model.evm import MAX_UINT256
@@ -16,7 +16,7 @@ DECIMALS = pytest.mark.parametrize("decimals", [6, 8, 18])
 @SIDES
 def test_open_locks_the_margin_less_the_fee(side: int, decimals: int) -> None:
     world = World(decimals)
-    fill_price, fee = world.market.quote(side, wad(10))
+    fill_price, fee = world.quote(side, 10)
     position_id = world.open(side, 10, 200)
     position = world.position(position_id)
     assert (position.owner, position.side, position.size) == (ROLE["trader"], side, wad(10))
@@ -38,13 +38,13 @@ def test_ids_count_up_and_are_never_used_again() -> None:
 def test_long_fills_above_the_oracle_and_short_below() -> None:
     world = World()
     mark = world.market.marks().price
-    assert world.market.quote(LONG, wad(10))[0] > mark
-    assert world.market.quote(SHORT, wad(10))[0] < mark
+    assert world.quote(LONG, 10)[0] > mark
+    assert world.quote(SHORT, 10)[0] < mark
 
 
 def test_fill_at_the_acceptable_price_is_accepted() -> None:
     world = World()
-    fill_price, _ = world.market.quote(LONG, wad(10))
+    fill_price, _ = world.quote(LONG, 10)
     market, trader = world.market, ROLE["trader"]
     arguments = (LONG, wad(10), world.tokens(200))
     assert reason_of(market.open, *arguments, fill_price - 1, sender=trader) == errors.PRICE_PASSED
@@ -56,7 +56,7 @@ def test_trade_towards_balance_pays_the_makers_fee() -> None:
     world.open(LONG, 10, 200, by="other_trader")
     world.open(SHORT, 10, 200)
     *_, fill_price, fee = world.event("PositionIncreased")
-    assert fee == -(-10 * fill_price * PARAMS.maker_fee // 10**30)
+    assert fee == -(-10 * fill_price * RISK.maker_fee // 10**30)
 
 
 @SIDES
@@ -66,11 +66,11 @@ def test_trade_past_balance_by_as_much_pays_the_takers_fee(side: int) -> None:
     world.open(1 - side, 10, 200, by="other_trader")
     world.open(side, 20, 400)
     *_, fill_price, fee = world.event("PositionIncreased")
-    assert fee == -(-20 * fill_price * PARAMS.taker_fee // 10**30)
+    assert fee == -(-20 * fill_price * RISK.taker_fee // 10**30)
 
 
 def test_open_needs_the_initial_margin_to_the_unit() -> None:
-    world = World(**FRICTIONLESS | {"tiers": tiers((1_000, "0.05", "0.02"))})
+    world = World(**FRICTIONLESS | tiers((1_000, "0.05", "0.02")))
     world.open(LONG, 5, 100, by="other_trader")  # so that the trader's fill is the mark
     market, trader = world.market, ROLE["trader"]
     arguments = (SHORT, wad(10))
@@ -145,7 +145,7 @@ def test_reduce_realises_the_value_of_the_part_into_the_margin(side: int) -> Non
     world = World(**FRICTIONLESS)
     position_id = world.open(side, 10, 500)
     world.publish(110)
-    pool = world.pool.cash
+    pool = world.pool.cash()
     world.reduce(position_id, 4)
     *_, value, fee, claim = world.event("PositionReduced")
     assert (fee, claim) == (0, 0)
@@ -153,7 +153,7 @@ def test_reduce_realises_the_value_of_the_part_into_the_margin(side: int) -> Non
     assert -1 <= value - expected <= 0
     assert world.position(position_id).margin == world.tokens(500) + value
     assert world.position(position_id).size == wad(6)
-    assert world.pool.cash == pool - value
+    assert world.pool.cash() == pool - value
     world.assert_books_balance()
 
 
@@ -187,7 +187,7 @@ def test_close_waives_the_part_of_the_fee_that_the_balance_cannot_pay() -> None:
         maker_fee=one_percent,
         taker_fee=one_percent,
         liquidation_penalty=wad("0.0025"),
-        tiers=tiers((1_000, "0.006", "0.005")),
+        **tiers((1_000, "0.006", "0.005")),
     )
     position_id = world.open(LONG, 10, "16.1")
     margin = world.position(position_id).margin
@@ -209,7 +209,7 @@ def test_healthy_position_can_always_pay_for_the_skew_impact_of_its_exit() -> No
             "max_skew": limit,
             "skew_scale": limit * 10**36 // (wad("0.005") * wad("0.9")) + 1,
             "liquidation_penalty": wad("0.005"),
-            "tiers": tiers((1_000, "0.011", "0.01")),
+            **tiers((1_000, "0.011", "0.01")),
         }
     )
     market = world.market
@@ -221,13 +221,13 @@ def test_healthy_position_can_always_pay_for_the_skew_impact_of_its_exit() -> No
         market.remove_margin(position_id, equity - required * 11 // 10 - 1, sender=ROLE["trader"])
     world.open(SHORT, 500, 5_000, by="other_trader")
     mark = market.marks().price
-    fill_price, _ = market.quote(SHORT, wad(400))
+    fill_price, _ = world.quote(SHORT, 400)
     assert fill_price < mark
-    pool = world.pool.cash
+    pool = world.pool.cash()
     world.close(position_id)
     *_, value, _, _, payout = world.event("PositionClosed")
     assert payout > 0
-    assert world.pool.cash - pool == -value
+    assert world.pool.cash() - pool == -value
 
 
 def test_margin_goes_in_and_out() -> None:
@@ -296,10 +296,13 @@ def test_views_change_nothing() -> None:
     market, pool = world.market, world.pool
     market.marks()
     market.health(position_id)
-    market.quote(SHORT, wad(1))
+    world.quote(SHORT, 1)
     market.solvency()
+    market.totals()
+    market.engine.terms(100, market._book_state(market._marks))
+    market.engine.breaker()
     market.pool_terms()
     pool.totalAssets()
     pool.maxRedeem(ROLE["lp"])
     assert world.state() == before
-    assert market.params() == PARAMS
+    assert (market.engine.market_params(), market.engine.params()) == (PARAMS, RISK)
