@@ -278,11 +278,11 @@ def remove_margin(position_id: uint256, amount: uint256):
     position: IPerpMarket.Position = self._load_own_position(position_id)
     self._require_amount(amount)
     marks: IPerpMarket.Marks = self._settle_tradable_marks()
+    # While the position still counts in what the pool carries.
+    fraction: uint256 = staticcall engine.removal_terms(position.tier, self._book_state(marks))
     self._detach(position_id, position)
     position.margin = self._change_margin(position.margin, 0, amount)
-    self._require_initial_margin(
-        position, marks, staticcall engine.removal_terms(position.tier, self._book_state(marks))
-    )
+    self._require_initial_margin(position, marks, fraction)
     self._attach(position_id, position)
     log IPerpMarket.MarginRemoved(position_id=position_id, owner=msg.sender, amount=amount)
     token_transfer._push(token, msg.sender, amount)

@@ -327,11 +327,11 @@ class PerpMarket(Contract, TriggerIndex):
         position = self._load_own_position(position_id, sender)
         self._require_amount(amount)
         marks = self._settle_tradable_marks()
+        # While the position still counts in what the pool carries.
+        fraction = self.engine.removal_terms(position.tier, self._book_state(marks))
         self._detach(position_id, position)
         position.margin = self._change_margin(position.margin, 0, amount)
-        self._require_initial_margin(
-            position, marks, self.engine.removal_terms(position.tier, self._book_state(marks))
-        )
+        self._require_initial_margin(position, marks, fraction)
         self._attach(position_id, position)
         self.log("MarginRemoved", position_id, sender, amount)
         token_transfer._push(self.token, sender, amount, self.address)
