@@ -1,6 +1,6 @@
 """Contract and model, called together: every call is compared, and everything at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,56 +14,88 @@ from lockstep.step import Step
 from perp_fuzz.actions import ACTIONS
 from perp_fuzz.adapter import PerpAdapter
 from perp_fuzz.deployment import ADDRESSES, ROLES, TOKENS, WAD, Overrides, compile_contracts
+from perp_fuzz.feeds import SOUND
 from python_model.evm import MAX_UINT256, ZERO_ADDRESS, Contract, Revert
-from python_model.perp_market import MarketParams, Tier
+from python_model.modules.constants import FRACTION_UNIT, MAX_MARGIN, MAX_SIZE
+from python_model.perp_market import MarketParams
+from python_model.risk_engine import Fill, RiskParams
+from python_model.signed_price_feed import SignedPriceFeed
 
 PRICE = 10_000 * WAD
 ANY = MAX_UINT256
 CONTRACTS = {
     "market": "PerpMarket",
     "pool": "LiquidityPool",
-    "feed": "PriceFeed",
+    "engine": "RiskEngine",
     "factory": "MarketFactory",
+    "configurator": "Configurator",
+    "aggregator": "testing/AggregatorMock",
+    "relay": "testing/PriceRelay",
 }
+FEEDS = {"signed": "SignedPriceFeed", "aggregator": "AggregatorPriceFeed"}
 # The parameters of these tests, whatever the fuzzer's own are.
 PARAMS = MarketParams(
     min_size=WAD // 100,
-    max_open_interest=200 * WAD,
-    max_skew=60 * WAD,
     skew_scale=50_000 * WAD,
     max_funding_rate=200 * 10**12,
     max_utilisation_rate=10**10,
-    maker_fee=2 * 10**14,
-    taker_fee=6 * 10**14,
     liquidation_penalty=5 * 10**15,
     keeper_share=10**17,
     reserve_fraction=3 * 10**17,
     max_price_age=240,
-    tiers=(
-        Tier(WAD, 20 * 10**15, 10 * 10**15),
-        Tier(5 * WAD, 40 * 10**15, 20 * 10**15),
-        Tier(20 * WAD, 100 * 10**15, 50 * 10**15),
-        Tier(50 * WAD, 200 * 10**15, 100 * 10**15),
-    ),
+    tier_sizes=(WAD, 5 * WAD, 20 * WAD, 50 * WAD),
+)
+# As little of the engine's care as the factory admits: breakers that do not trip, margins that only
+# the confidence of the price, 0.1 % of it, moves, and the whole pool for the traders' profit.
+CALM: dict[str, Any] = {
+    "calm_volatility": WAD,
+    "max_volatility_multiplier": WAD,
+    "volatility_window": 60,
+    "crowding_lower": WAD - FRACTION_UNIT,
+    "crowding_upper": WAD,
+    "max_confidence": 10**17,
+    "max_jump": WAD,
+    "move_windows": (60, 61),
+    "max_moves": (WAD, WAD),
+    "cool_down": 60,
+    "max_liquidated_size": MAX_SIZE,
+    "max_pool_loss": WAD,
+    "max_bad_debt": MAX_MARGIN,
+    "max_insurance_draw": WAD,
+    "max_profit_share": WAD,
+}
+RISK = RiskParams(
+    max_open_interest=200 * WAD,
+    max_skew=60 * WAD,
+    maker_fee=2 * 10**14,
+    taker_fee=6 * 10**14,
+    initial_fractions=(20 * 10**15, 40 * 10**15, 100 * 10**15, 200 * 10**15),
+    maintenance_fractions=(10 * 10**15, 20 * 10**15, 50 * 10**15, 100 * 10**15),
+    **CALM,
 )
 _ACTION_OF = {(item.contract, item.function): name for name, item in ACTIONS.items()}
 
 
 class BothForms:
-    """One deployment. `does` expects success, `refuses` a revert with this very reason."""
+    """One deployment. `does` expects success, `refuses` a revert with this very reason.
+
+    Parameters are changed by name, those of the market and those of its engine alike.
+    """
 
     def __init__(
         self,
         decimals: int = 6,
         *,
         token: str = "standard",
+        feed: str = "aggregator",
         overrides: Overrides | None = None,
         **params: Any,
     ) -> None:
         config: Config = {
             "decimals": decimals,
             "token": token,
-            "params": PARAMS._replace(**params)._asdict(),
+            "feed": feed,
+            "params": {**PARAMS._asdict(), **RISK._asdict(), **params},
         }
         self.engine = open_engine("revm")
         self.checker = Checker(PerpAdapter(overrides=overrides), self.engine, config, 0)
@@ -72,10 +104,8 @@ class BothForms:
         self.unit = 10**decimals
         self.now = GENESIS_TIME + 100
         artifacts = compile_contracts(overrides)
-        self.abis = {
-            **{name: _functions(artifacts[file].abi) for name, file in CONTRACTS.items()},
-            "token": _functions(artifacts[TOKENS[token]].abi),
-        }
+        files = {**CONTRACTS, "feed": FEEDS[feed], "token": TOKENS[token]}
+        self.abis = {name: _functions(artifacts[file].abi) for name, file in files.items()}
         self._names = {*ADDRESSES, *self.system._fields}
         self._others: dict[str, Contract] = {}
 
@@ -99,11 +129,30 @@ class BothForms:
         self._others[name] = model
         self.abis[name] = self.abis[kind]
 
-    def publish(self, price: int, role: str = "publisher_0") -> int:
-        """A price of a second later."""
+    def publish(self, price: int, role: str = "keeper_0") -> int:
+        """A price of a second later, brought to the market by the role."""
         self.now += 1
-        liquidated: int = self.does(role, "feed.publish", price, self.now)
+        confidence = price // 1_000
+        if isinstance(self.system.feed, SignedPriceFeed):
+            liquidated: int = self.does(role, "feed.publish", price, confidence, self.now, SOUND)
+            return liquidated
+        self.does(role, "relay.answer", price, confidence, self.now, SOUND)
+        liquidated = self.does(role, "market.update_price", role)
         return liquidated
+
+    def increase_terms(self, side: int, size: int, position_size: int = 0) -> Fill:
+        """What the engine says to adding size now."""
+        return self._terms("increase_terms", side, position_size, size)
+
+    def exit_terms(self, side: int, size: int, position_size: int) -> Fill:
+        """What the engine says to closing size of a position now."""
+        return self._terms("exit_terms", side, position_size, size)
+
+    def _terms(self, name: str, *args: int) -> Fill:
+        self._set_time()
+        market = self.system.market
+        fill: Fill = getattr(self.system.engine, name)(*args, market._book_state(market.marks()))
+        return fill
 
     def open(
         self,
@@ -185,7 +234,7 @@ class BothForms:
         assert not got.ok
         assert got.output == abi.error_string(reason), abi.revert_reason(got.output)
 
-    def same_view(self, function: str, *args: int) -> bool:
+    def same_view(self, function: str, *args: Any) -> bool:
         """Whether a view of numbers gives the same numbers, or the same refusal, in both forms."""
         target, name = function.split(".")
         model = self._target(target)
@@ -197,8 +246,7 @@ class BothForms:
         except Revert as revert:
             expected = abi.error_string(revert.reason) if revert.reason else b""
             return not got.ok and got.output == expected
-        values = value if isinstance(value, tuple) else (value,)
-        return got.ok and got.output == abi.words(*values)
+        return got.ok and got.output == abi.words(*_flat(value))
 
     def balance(self, role: str) -> int:
         """Tokens of a role or contract."""
@@ -296,4 +344,16 @@ def _type(entry: dict[str, Any]) -> str:
     return kind
 
 
-__all__ = ["ANY", "PARAMS", "PRICE", "ROLES", "BothForms"]
+def _flat(value: Any) -> Iterator[Any]:
+    """Fields of a record of the model, one after the other, as the ABI encodes static ones."""
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from _flat(item)
+    elif hasattr(value, "__slots__") and not isinstance(value, int | str):
+        for name in value.__slots__:
+            yield from _flat(getattr(value, name))
+    else:
+        yield value
+
+
+__all__ = ["ANY", "CALM", "PARAMS", "PRICE", "RISK", "ROLES", "BothForms"]

@@ -1,11 +1,11 @@
 """LiquidityPool: ERC-4626 in both forms, its limits, and who may move its cash."""
 
+from collections.abc import Iterator
+
 import pytest
 from both_forms import PRICE, BothForms
 
-from lockstep import abi
-from perp_fuzz.deployment import ADDRESSES, WAD, compile_contracts
-from python_model.liquidity_pool import LiquidityPool
+from perp_fuzz.deployment import ADDRESSES, WAD
 from python_model.modules import erc20, errors
 from python_model.modules.constants import MAX_MARGIN, SHORT
 
@@ -128,19 +128,24 @@ def test_limits_and_conversions_never_revert(state: str) -> None:
         elif state != "unpriced":
             market.start(liquidity=30_000 if state == "backlog" else 3_000)
         if state == "stale":
+            market.open(size=WAD // 2)
             market.now += MAX_AGE + 1
         elif state == "backlog":
             for _ in range(33):
                 market.open(size=WAD // 10, margin=30)
             assert market.publish(PRICE - 300 * WAD) == 32
         elif state == "drained":
-            position_id = market.open()
+            market.open(margin=11_000)
+            # All of the profit is the pool's cash and more: the market closes the position.
             market.publish(PRICE + 9_000 * WAD)
-            market.does("trader_0", "market.close", position_id, 0)
+            assert market.view("pool.claims") > 0
             assert market.view("pool.cash") == 0
         limits = {name: market.view(f"pool.{name}", "lp_0") for name in LIMITS}
-        if state == "undeposited":
+        if state in ("undeposited", "unpriced"):
+            # With nothing open no price is needed.
             assert limits["maxDeposit"] == MAX_MARGIN
+            assert limits["maxMint"] > 0
+            assert limits["maxWithdraw"] == limits["maxRedeem"] == 0
         else:
             assert limits == dict.fromkeys(LIMITS, 0)
         for name in CONVERSIONS:
@@ -160,6 +165,84 @@ def test_what_is_reserved_for_open_interest_stays(market: BothForms) -> None:
     market.refuses(errors.RESERVE_EXCEEDED, "trader_1", "market.open", 1, WAD, 10**9, 0)
 
 
+# Claims
+
+
+@pytest.fixture
+def indebted() -> Iterator[BothForms]:
+    """A pool of 6,000 that owes trader_0 nearly 7,000; trader_1 has yet to lose as much to it."""
+    with BothForms() as market:
+        market.start(liquidity=6_000)
+        winner = market.open()
+        market.open("trader_1", side=SHORT, margin=12_000)
+        market.publish(PRICE + 7_000 * WAD)
+        market.does("trader_0", "market.close", winner, 0)
+        yield market
+
+
+def test_a_claim_waits_for_cash_and_not_for_tokens(indebted: BothForms) -> None:
+    claim = indebted.view("pool.claim_of", "trader_0")
+    assert claim > 990 * indebted.unit
+    indebted.refuses(errors.NOTHING_TO_WITHDRAW, "trader_0", "pool.withdraw_claim")
+    indebted.does("attacker", "token.transfer", "pool", 5 * indebted.unit)
+    indebted.refuses(errors.NOTHING_TO_WITHDRAW, "trader_0", "pool.withdraw_claim")
+    assert indebted.view("pool.claim_of", "trader_0") == claim
+
+
+def test_a_claim_is_paid_in_part_by_the_losses_of_others(indebted: BothForms) -> None:
+    claim = indebted.view("pool.claim_of", "trader_0")
+    indebted.does("trader_1", "market.reduce", 2, WAD // 10, 2**255)
+    cash = indebted.view("pool.cash")
+    before = indebted.balance("trader_0")
+    assert 0 < cash < claim
+    assert indebted.does("trader_0", "pool.withdraw_claim") == cash
+    assert indebted.balance("trader_0") == before + cash
+    assert indebted.view("pool.claim_of", "trader_0") == indebted.view("pool.claims")
+    assert indebted.view("pool.claims") == claim - cash
+    assert indebted.view("pool.cash") == 0
+    indebted.refuses(errors.NOTHING_TO_WITHDRAW, "trader_0", "pool.withdraw_claim")
+
+
+def test_a_claim_is_paid_in_full_and_once_even_without_a_price(indebted: BothForms) -> None:
+    claim = indebted.view("pool.claim_of", "trader_0")
+    indebted.does("trader_1", "market.close", 2, 2**255)
+    indebted.now += 30 * 86_400
+    assert indebted.does("trader_0", "pool.withdraw_claim") == claim
+    assert indebted.view("pool.claims") == 0
+    indebted.refuses(errors.NOTHING_TO_WITHDRAW, "trader_0", "pool.withdraw_claim")
+
+
+def test_claims_come_before_the_providers(indebted: BothForms) -> None:
+    claim = indebted.view("pool.claims")
+    indebted.does("trader_1", "market.close", 2, 2**255)
+    # Nothing is open, so nothing is reserved: all that is not claimed may leave.
+    free = indebted.view("pool.cash") - claim
+    assert indebted.view("pool.totalAssets") == free
+    assert indebted.view("pool.maxWithdraw", "lp_0") in (free, free - 1)
+    most = indebted.view("pool.maxRedeem", "lp_0")
+    indebted.does("lp_0", "pool.redeem", most, "lp_0", "lp_0")
+    assert claim <= indebted.view("pool.cash") <= claim + 1
+    assert indebted.does("trader_0", "pool.withdraw_claim") == claim
+
+
+@pytest.mark.parametrize("role", ["attacker", "trader_1", "lp_0"])
+def test_who_has_no_claim_withdraws_none(indebted: BothForms, role: str) -> None:
+    indebted.does("trader_1", "market.close", 2, 2**255)
+    indebted.refuses(errors.NOTHING_TO_WITHDRAW, role, "pool.withdraw_claim")
+
+
+# Broken books
+
+
+def test_a_pool_short_of_tokens_takes_no_deposit(market: BothForms) -> None:
+    market.does("owner_0", "token.seize", "pool", 1)
+    market.refuses(errors.BOOKS_BROKEN, "lp_1", "pool.deposit", 1_000, "lp_1")
+    market.refuses(errors.BOOKS_BROKEN, "lp_1", "pool.mint", 10**6, "lp_1")
+    market.does("lp_0", "pool.withdraw", 1_000, "lp_0", "lp_0")
+    market.does("attacker", "token.transfer", "pool", 1)
+    market.does("lp_1", "pool.deposit", 1_000, "lp_1")
+
+
 # Inflation
 
 
@@ -173,7 +256,8 @@ def make_shares_dear(market: BothForms, first: int = 1) -> None:
     """The attacker is first and alone in the pool, then loses a trade to it: 700 tokens."""
     market.publish(PRICE)
     market.does("attacker", "pool.deposit", first, "attacker")
-    position_id = market.open("attacker", margin=1_000)
+    # The first unit of the pool is reserved in full, so the position is paid for in full.
+    position_id = market.open("attacker", margin=11_000)
     market.publish(PRICE - 700 * WAD)
     market.does("attacker", "market.close", position_id, 0)
 
@@ -217,8 +301,16 @@ def test_a_deposit_too_small_for_a_share_is_refused() -> None:
 @pytest.mark.parametrize("name", ["deposit", "mint", "withdraw", "redeem"])
 def test_a_stale_price_stops_the_pool(market: BothForms, name: str) -> None:
     args = (1_000, "lp_0") if name in ("deposit", "mint") else (1_000, "lp_0", "lp_0")
-    market.now += MAX_AGE + 1
+    position_id = market.open()
+    market.now += MAX_AGE
+    market.does("lp_0", f"pool.{name}", *args)
+    market.now += 1
     market.refuses(errors.STALE_PRICE, "lp_0", f"pool.{name}", *args)
+    # With nothing open no price is needed.
+    market.publish(PRICE)
+    market.does("trader_0", "market.close", position_id, 0)
+    market.now += MAX_AGE + 1
+    market.does("lp_0", f"pool.{name}", *args)
 
 
 @pytest.mark.parametrize("name", ["deposit", "mint"])
@@ -233,7 +325,7 @@ def test_tokens_that_are_not_there_are_refused(market: BothForms, name: str) -> 
 def test_nobody_gets_in_while_the_shares_are_worth_nothing() -> None:
     with BothForms() as market:
         market.start(liquidity=3_000)
-        market.open()
+        market.open(margin=11_000)
         market.publish(PRICE + 9_000 * WAD)
         assert market.view("pool.totalAssets") == 0
         market.refuses(errors.DEPOSIT_LIMIT, "lp_1", "pool.deposit", 1, "lp_1")
@@ -266,25 +358,10 @@ def test_shares_move_like_any_token(market: BothForms) -> None:
 
 
 @pytest.mark.parametrize("name", ["pay_profit", "collect_loss"])
-@pytest.mark.parametrize("role", ["attacker", "owner_0", "lp_0", "publisher_0"])
+@pytest.mark.parametrize("role", ["attacker", "owner_0", "lp_0", "guardian_0"])
 def test_only_the_market_moves_cash(market: BothForms, name: str, role: str) -> None:
-    market.refuses(errors.NOT_MARKET, role, f"pool.{name}", 1)
-
-
-def test_the_market_is_set_once_by_the_deployer(market: BothForms) -> None:
-    market.refuses(errors.NOT_DEPLOYER, "attacker", "pool.set_market", market.system.market)
-    market.refuses(errors.NOT_DEPLOYER, "owner_0", "pool.set_market", market.system.market)
-    token = market.system.token
-    initcode = compile_contracts()["LiquidityPool"].initcode + abi.arguments(
-        ["address", "string", "string"], [token.address, "Pool", "P"]
-    )
-    owner = ADDRESSES["owner_0"]
-    address = market.engine.deploy(initcode, owner)
-    chain = market.system.chain
-    market.add("other", LiquidityPool(chain, address, token, "Pool", "P", owner), "pool")
-    market.refuses(errors.NOT_DEPLOYER, "attacker", "other.set_market", market.system.market)
-    market.does("owner_0", "other.set_market", market.system.market)
-    market.refuses(errors.ALREADY_SET, "owner_0", "other.set_market", market.system.market)
+    args = ("attacker", 1) if name == "pay_profit" else (1,)
+    market.refuses(errors.NOT_MARKET, role, f"pool.{name}", *args)
 
 
 def test_names_and_decimals_are_those_given_to_the_factory(market: BothForms) -> None:

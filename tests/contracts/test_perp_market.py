@@ -1,5 +1,7 @@
 """PerpMarket: what each external function does, and each reason for which it refuses."""
 
+from typing import Any
+
 import pytest
 from both_forms import ANY, PARAMS, PRICE, BothForms
 
@@ -7,13 +9,16 @@ from lockstep.edges import find_edge
 from perp_fuzz.deployment import ADDRESSES, WAD
 from python_model.modules import errors
 from python_model.modules.constants import LONG, MAX_MARGIN, MAX_SIZE, MIN_NOTIONAL, SHORT
+from python_model.perp_market import SETTLEMENT_DELAY
 
-TIERS = PARAMS.tiers
+TIER_SIZES = PARAMS.tier_sizes
 MIN_SIZE = PARAMS.min_size
 MAX_AGE = PARAMS.max_price_age
+# Of a unit at 10,000, whole tokens: 2 % of the first tier and the confidence of 0.1 %.
+INITIAL = 210
 
 
-def fields(market: BothForms, name: str) -> tuple[int, ...]:
+def fields(market: BothForms, name: str) -> tuple[Any, ...]:
     """Fields of the one event of this name in the last call."""
     found = [event.fields for event in market.system.chain.events if event.name == name]
     assert len(found) == 1, name
@@ -22,6 +27,12 @@ def fields(market: BothForms, name: str) -> tuple[int, ...]:
 
 def names(market: BothForms) -> list[str]:
     return [event.name for event in market.system.chain.events]
+
+
+def has_backlog(market: BothForms) -> bool:
+    """What both forms say."""
+    assert market.same_view("market.totals")
+    return market.system.market.totals().has_backlog
 
 
 def liquidatable(market: BothForms, position_id: int) -> bool:
@@ -44,6 +55,16 @@ def bring_to_the_edge(market: BothForms, position_id: int) -> None:
     assert market.publish(found[1] + 10**14) == 0
     while not liquidatable(market, position_id):
         market.now += 1
+
+
+def with_rich_loser(market: BothForms) -> tuple[int, int]:
+    """A winner whom the pool cannot pay: the loser has not paid yet. Nothing is deleveraged, the
+    traders' net profit is nothing."""
+    market.start(liquidity=6_000)
+    winner = market.open()
+    loser = market.open("trader_1", side=SHORT, margin=12_000)
+    assert market.publish(PRICE + 7_000 * WAD) == 0
+    return winner, loser
 
 
 # open
@@ -72,16 +93,13 @@ def test_open_gives_ids_in_order(market: BothForms) -> None:
 
 
 def test_open_takes_exactly_the_acceptable_price(market: BothForms) -> None:
-    fill_price, _ = market.system.market.quote(LONG, WAD)
-    market.open(acceptable=fill_price)
-    fill_price, _ = market.system.market.quote(SHORT, WAD)
-    market.open(side=SHORT, acceptable=fill_price)
+    market.open(acceptable=market.increase_terms(LONG, WAD).price)
+    market.open(side=SHORT, acceptable=market.increase_terms(SHORT, WAD).price)
 
 
 @pytest.mark.parametrize("side", [LONG, SHORT])
 def test_open_refuses_a_fill_past_the_acceptable_price(market: BothForms, side: int) -> None:
-    fill_price, _ = market.system.market.quote(side, WAD)
-    past = fill_price + (1 if side else -1)
+    past = market.increase_terms(side, WAD).price + (1 if side else -1)
     args = (side, WAD, 1_000 * market.unit, past)
     market.refuses(errors.PRICE_PASSED, "trader_0", "market.open", *args)
 
@@ -130,7 +148,7 @@ def test_open_refuses_a_margin_that_fits_no_word(market: BothForms) -> None:
 
 
 def test_open_refuses_a_size_above_the_last_tier(market: BothForms) -> None:
-    size = TIERS[-1].max_size
+    size = TIER_SIZES[-1]
     args = (LONG, size + 1, 200_000 * market.unit, ANY)
     market.refuses(errors.TIER_EXCEEDED, "trader_0", "market.open", *args)
     market.open(size=size, margin=200_000)
@@ -155,24 +173,24 @@ def test_open_refuses_what_exceeds_the_skew_cap(market: BothForms) -> None:
 def test_open_refuses_what_the_pool_cannot_back() -> None:
     with BothForms() as market:
         market.start(liquidity=3_000)  # backs an open interest of 10,000 quote at 30 %
-        args = (LONG, WAD + 1, 1_000 * market.unit, ANY)
+        args = (LONG, WAD + 1, 11_000 * market.unit, ANY)
         market.refuses(errors.RESERVE_EXCEEDED, "trader_0", "market.open", *args)
-        market.open()
+        # The last unit of the pool has to be paid for in full.
+        market.open(margin=11_000)
 
 
 def test_open_refuses_a_margin_that_only_pays_the_fee(market: BothForms) -> None:
-    _, fee = market.system.market.quote(LONG, WAD)
-    args = (LONG, WAD, fee, ANY)
+    args = (LONG, WAD, market.increase_terms(LONG, WAD).fee, ANY)
     market.refuses(errors.INSUFFICIENT_MARGIN, "trader_0", "market.open", *args)
 
 
 def test_open_asks_for_the_initial_margin_to_the_last_unit(market: BothForms) -> None:
-    fill_price, fee = market.system.market.quote(LONG, WAD)
-    entry_loss = -(-(fill_price - PRICE) // 10**12)
-    initial = 200 * market.unit  # 2 % of 10,000
-    args = (LONG, WAD, fee + entry_loss + initial - 1, ANY)
+    fill = market.increase_terms(LONG, WAD)
+    entry_loss = -(-(fill.price - PRICE) // 10**12)
+    least = fill.fee + entry_loss + INITIAL * market.unit
+    args = (LONG, WAD, least - 1, ANY)
     market.refuses(errors.INSUFFICIENT_MARGIN, "trader_0", "market.open", *args)
-    market.does("trader_0", "market.open", LONG, WAD, fee + entry_loss + initial, ANY)
+    market.does("trader_0", "market.open", LONG, WAD, least, ANY)
 
 
 def test_open_refuses_a_stale_price(market: BothForms) -> None:
@@ -246,7 +264,7 @@ def test_increase_asks_for_the_margin_of_the_whole(market: BothForms) -> None:
 
 def test_increase_refuses_a_fill_past_the_acceptable_price(market: BothForms) -> None:
     position_id = market.open()
-    fill_price, _ = market.system.market.quote(LONG, WAD)
+    fill_price = market.increase_terms(LONG, WAD, WAD).price
     args = (position_id, WAD, 1_000 * market.unit, fill_price - 1)
     market.refuses(errors.PRICE_PASSED, "trader_0", "market.increase", *args)
 
@@ -303,7 +321,7 @@ def test_reduce_refuses_a_rest_below_the_minimum(market: BothForms) -> None:
 
 def test_reduce_refuses_a_fill_past_the_acceptable_price(market: BothForms) -> None:
     position_id = market.open()
-    fill_price, _ = market.system.market.quote(SHORT, WAD // 2)
+    fill_price = market.exit_terms(LONG, WAD // 2, WAD).price
     args = (position_id, WAD // 2, fill_price + 1)
     market.refuses(errors.PRICE_PASSED, "trader_0", "market.reduce", *args)
     market.does("trader_0", "market.reduce", position_id, WAD // 2, fill_price)
@@ -318,7 +336,7 @@ def test_reduce_refuses_a_stale_price(market: BothForms) -> None:
 def test_reduce_refuses_when_fill_and_fee_leave_no_margin() -> None:
     with BothForms(maker_fee=10**16, taker_fee=10**16) as market:
         market.start()
-        position_id = market.open(margin=310)
+        position_id = market.open(margin=311)
         market.open("trader_1", side=SHORT, size=50 * WAD, margin=200_000)  # moves fills by 0.1 %
         market.publish(PRICE - 110 * WAD)
         assert not liquidatable(market, position_id)
@@ -353,21 +371,31 @@ def test_close_at_the_same_price_costs_the_round_trip(market: BothForms) -> None
 
 def test_close_turns_what_the_pool_cannot_pay_into_a_claim() -> None:
     with BothForms() as market:
-        market.start(liquidity=3_000)
-        position_id = market.open()
-        market.publish(PRICE + 4_000 * WAD)
-        market.does("trader_0", "market.close", position_id, 0)
+        winner, _ = with_rich_loser(market)
+        market.does("trader_0", "market.close", winner, 0)
         value, claim = (fields(market, "PositionClosed")[i] for i in (4, 6))
-        assert claim == value - 3_000 * market.unit > 0
+        assert claim == value - 6_000 * market.unit > 0
         assert market.view("pool.cash") == 0
-        assert market.view("market.claim_of", "trader_0") == claim
+        assert market.view("pool.claim_of", "trader_0") == claim
+        assert market.view("pool.claims") == claim
         assert market.system.market.solvency().claims == claim
+
+
+def test_reduce_turns_what_the_pool_cannot_pay_into_a_claim() -> None:
+    with BothForms() as market:
+        winner, _ = with_rich_loser(market)
+        margin = market.system.market.position(winner).margin
+        market.does("trader_0", "market.reduce", winner, WAD * 9 // 10, 0)
+        value, fee, claim = (fields(market, "PositionReduced")[i] for i in (4, 5, 6))
+        assert claim == value - 6_000 * market.unit > 0
+        assert market.system.market.position(winner).margin == margin + value - claim - fee
+        assert market.view("pool.claim_of", "trader_0") == claim
 
 
 def test_close_takes_exactly_the_acceptable_price(market: BothForms) -> None:
     for side in (LONG, SHORT):
         position_id = market.open(side=side)
-        fill_price, _ = market.system.market.quote(SHORT - side, WAD)
+        fill_price = market.exit_terms(side, WAD, WAD).price
         past = fill_price + (-1 if side else 1)
         market.refuses(errors.PRICE_PASSED, "trader_0", "market.close", position_id, past)
         market.does("trader_0", "market.close", position_id, fill_price)
@@ -397,10 +425,11 @@ CALLS = {
     "add_margin": (1,),
     "remove_margin": (1,),
     "liquidate": (),
+    "settle": (),
 }
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name != "liquidate"])
+@pytest.mark.parametrize("name", [name for name in CALLS if name not in ("liquidate", "settle")])
 def test_a_foreign_position_is_refused(market: BothForms, name: str) -> None:
     position_id = market.open()
     for role in ("trader_1", "attacker", "owner_0"):
@@ -460,7 +489,7 @@ def test_remove_margin_stops_at_the_initial_requirement(market: BothForms) -> No
     position_id = market.open()
     position = market.system.market.position(position_id)
     entry_loss = -(-(position.entry_price - PRICE) // 10**12)
-    free = position.margin - entry_loss - 200 * market.unit
+    free = position.margin - entry_loss - INITIAL * market.unit
     args = (position_id, free + 1)
     market.refuses(errors.INSUFFICIENT_MARGIN, "trader_0", "market.remove_margin", *args)
     before = market.balance("trader_0")
@@ -499,13 +528,13 @@ def test_remove_margin_refuses_a_stale_price(market: BothForms) -> None:
 def test_a_price_liquidates_in_the_transaction_that_brings_it(market: BothForms) -> None:
     position_id = market.open(margin=300)
     assert market.publish(PRICE - 244 * WAD) == 1
-    assert names(market)[0] == "PricePublished"
+    assert names(market)[-1] == "PriceUpdated"
     found = fields(market, "PositionLiquidated")
     assert found[:2] == (position_id, ADDRESSES["trader_0"])
     returned, reward = found[7], found[6]
     assert returned > 0
     assert market.view("market.credit_of", "trader_0") == returned
-    assert market.view("market.credit_of", "publisher_0") == reward
+    assert market.view("market.credit_of", "keeper_0") == reward
     market.refuses(errors.POSITION_CLOSED, "trader_0", "market.close", position_id, 0)
 
 
@@ -585,7 +614,7 @@ def test_continue_backlog_works_off_what_one_price_left(market: BothForms) -> No
     crowd(market)
     assert market.does("keeper_0", "market.continue_backlog", 1) == 1
     assert market.does("keeper_0", "market.continue_backlog", 0) == 0
-    assert market.view("market.has_backlog") == 1
+    assert has_backlog(market)
     assert market.does("keeper_1", "market.continue_backlog", 2**256 - 1) == 2
     assert fields(market, "BacklogChanged") == (False,)
     assert market.does("keeper_0", "market.continue_backlog", 32) == 0
@@ -625,6 +654,233 @@ def test_accrue_charges_the_heavier_side_and_the_lighter_receives(market: BothFo
     assert long_index + short_index > 0
 
 
+# A price that waits for confirmation
+
+
+def halted() -> BothForms:
+    """A position, and a price 20 % higher that the band of 10 % does not let through."""
+    market = BothForms(max_jump=10**17)
+    market.start()
+    market.open(margin=3_000)
+    assert market.publish(PRICE * 12 // 10) == 0
+    return market
+
+
+def test_a_price_beyond_the_band_changes_nothing_until_it_is_confirmed() -> None:
+    with halted() as market:
+        assert names(market) == ["PriceHeld", "PriceUpdated"]
+        assert fields(market, "PriceUpdated")[0] == PRICE
+        assert market.same_view("market.marks")
+        assert market.system.market.marks().price == PRICE
+        assert market.system.market.totals().is_halted
+        # The same report again confirms nothing.
+        market.now += 1
+        market.does("keeper_0", "market.update_price", "keeper_0")
+        assert market.system.market.totals().is_halted
+        market.publish(PRICE * 13 // 10)
+        assert "PriceConfirmed" in names(market)
+        assert market.system.market.marks().price == PRICE * 13 // 10
+        assert market.same_view("market.totals")
+        assert not market.system.market.totals().is_halted
+
+
+def test_a_halt_refuses_whatever_needs_a_price() -> None:
+    with halted() as market:
+        opening = (LONG, WAD, 1_000 * market.unit, ANY)
+        market.refuses(errors.HALTED, "trader_1", "market.open", *opening)
+        market.refuses(errors.HALTED, "trader_0", "market.increase", 1, WAD, 0, ANY)
+        market.refuses(errors.HALTED, "trader_0", "market.reduce", 1, WAD // 2, 0)
+        market.refuses(errors.HALTED, "trader_0", "market.close", 1, 0)
+        market.refuses(errors.HALTED, "trader_0", "market.remove_margin", 1, 1)
+        market.refuses(errors.HALTED, "keeper_0", "market.liquidate", 1)
+        market.refuses(errors.HALTED, "keeper_0", "market.continue_backlog", 1)
+        market.refuses(errors.STALE_PRICE, "lp_0", "pool.deposit", 1_000, "lp_0")
+        market.refuses(errors.STALE_PRICE, "lp_0", "pool.withdraw", 1_000, "lp_0", "lp_0")
+
+
+def test_a_halt_lets_margin_be_added_and_accrues() -> None:
+    with halted() as market:
+        market.does("trader_0", "market.add_margin", 1, 7)
+        market.does("attacker", "market.accrue")
+        market.does("keeper_0", "market.collect_fees")
+
+
+def test_a_confirmed_jump_leaves_only_exits_for_a_while() -> None:
+    with halted() as market:
+        market.publish(PRICE * 12 // 10)
+        opening = (LONG, WAD, 1_000 * market.unit, ANY)
+        market.refuses(errors.REDUCE_ONLY, "trader_1", "market.open", *opening)
+        market.refuses(errors.REDUCE_ONLY, "trader_0", "market.increase", 1, WAD, 0, ANY)
+        market.refuses(errors.REDUCE_ONLY, "trader_0", "market.remove_margin", 1, 1)
+        market.does("trader_0", "market.reduce", 1, WAD // 2, 0)
+        market.does("trader_0", "market.add_margin", 1, 1)
+        market.now += market.system.engine.params().cool_down
+        market.does("trader_1", "market.open", *opening)
+        market.does("trader_0", "market.close", 1, 0)
+
+
+def test_a_jump_back_needs_no_confirmation_of_the_jump() -> None:
+    with halted() as market:
+        market.publish(PRICE + WAD)
+        assert market.system.market.marks().price == PRICE + WAD
+        market.does("trader_0", "market.close", 1, 0)
+
+
+# What the engine asks of those who add risk
+
+
+def test_a_restricted_market_leaves_only_exits(market: BothForms) -> None:
+    position_id = market.open()
+    market.does("guardian_0", "configurator.guardian_restrict", 100)
+    opening = (LONG, WAD, 1_000 * market.unit, ANY)
+    market.refuses(errors.REDUCE_ONLY, "trader_1", "market.open", *opening)
+    market.refuses(errors.REDUCE_ONLY, "trader_0", "market.remove_margin", position_id, 1)
+    market.does("trader_0", "market.close", position_id, 0)
+    market.now += 99
+    market.refuses(errors.REDUCE_ONLY, "trader_1", "market.open", *opening)
+    market.now += 1
+    market.does("trader_1", "market.open", *opening)
+
+
+def test_volatility_asks_more_of_whoever_opens_and_nothing_of_whoever_is_in() -> None:
+    with BothForms(calm_volatility=10**16, max_volatility_multiplier=2 * WAD) as market:
+        market.start()
+        position_id = market.open(margin=300)
+        market.publish(PRICE + 100 * WAD)
+        market.publish(PRICE)
+        assert market.increase_terms(LONG, WAD).initial_fraction == 41 * 10**15
+        opening = (LONG, WAD, 300 * market.unit, ANY)
+        market.refuses(errors.INSUFFICIENT_MARGIN, "trader_1", "market.open", *opening)
+        assert not liquidatable(market, position_id)
+        market.does("trader_0", "market.close", position_id, 0)
+
+
+def test_a_full_pool_asks_more_of_whoever_opens() -> None:
+    with BothForms(crowding_lower=0, crowding_upper=WAD) as market:
+        market.start(liquidity=6_000)
+        # Half of the pool would be reserved: half of what is missing to the whole is added.
+        fraction = market.increase_terms(LONG, WAD).initial_fraction
+        assert fraction == 21 * 10**15 + (WAD - 21 * 10**15) // 2
+        opening = (LONG, WAD, 5_000 * market.unit, ANY)
+        market.refuses(errors.INSUFFICIENT_MARGIN, "trader_0", "market.open", *opening)
+        market.open(margin=5_200)
+
+
+# Deleveraging
+
+
+def test_the_most_profitable_are_closed_when_the_traders_profit_outgrows_the_pool() -> None:
+    with BothForms(max_profit_share=5 * 10**17) as market:
+        market.start(liquidity=20_000)
+        kept = market.open()
+        taken = market.open("trader_1", size=2 * WAD, margin=4_000)
+        margin = market.system.market.position(taken).margin
+        assert market.publish(PRICE + 4_000 * WAD) == 0
+        found = fields(market, "PositionSettled")
+        assert found[:4] == (taken, ADDRESSES["trader_1"], 2 * WAD, PRICE + 4_000 * WAD)
+        value, claim, returned, insurance_used, bad_debt, is_deleveraged = found[4:]
+        assert 7_990 * market.unit < value < 8_000 * market.unit
+        assert (claim, insurance_used, bad_debt, is_deleveraged) == (0, 0, 0, True)
+        # No fee, no penalty.
+        assert returned == margin + value
+        assert market.view("market.credit_of", "trader_1") == returned
+        assert market.does("trader_1", "market.withdraw_credit") == returned
+        market.does("trader_0", "market.close", kept, 0)
+
+
+def test_deleveraging_that_runs_out_of_visits_leaves_a_backlog() -> None:
+    with BothForms(max_profit_share=2 * 10**17, max_skew=200 * WAD) as market:
+        market.start(liquidity=20_000)
+        ids = [market.open(f"trader_{i % 8}", size=WAD // 10, margin=30) for i in range(40)]
+        assert market.publish(PRICE * 19 // 10) == 0
+        settled = [event for event in market.system.chain.events if event.name == "PositionSettled"]
+        assert len(settled) == 32
+        assert fields(market, "BacklogChanged") == (True,)
+        assert has_backlog(market)
+        opening = (LONG, WAD, 1_000 * market.unit, ANY)
+        market.refuses(errors.BACKLOG, "trader_1", "market.open", *opening)
+        assert market.does("keeper_1", "market.continue_backlog", 32) == 0
+        assert not has_backlog(market)
+        assert market.system.market.totals().open_positions < len(ids) - 32
+
+
+# Settlement without prices
+
+
+def test_what_is_left_is_settled_when_prices_have_ended(market: BothForms) -> None:
+    winner = market.open(margin=3_000)
+    loser = market.open("trader_1", side=SHORT, margin=3_000)
+    market.publish(PRICE + 500 * WAD)
+    margins = {i: market.system.market.position(i).margin for i in (winner, loser)}
+    market.now += SETTLEMENT_DELAY
+    market.refuses(errors.NOT_EXPIRED, "attacker", "market.settle", winner)
+    market.refuses(errors.STALE_PRICE, "trader_0", "market.close", winner, 0)
+    market.now += 1
+    for position_id, role, sign in ((winner, "trader_0", 1), (loser, "trader_1", -1)):
+        market.does("attacker", "market.settle", position_id)
+        value, claim, returned, insurance_used, bad_debt, is_deleveraged = fields(
+            market, "PositionSettled"
+        )[4:]
+        assert value * sign > 0
+        assert (claim, insurance_used, bad_debt, is_deleveraged) == (0, 0, 0, False)
+        assert returned == margins[position_id] + value
+        assert market.does(role, "market.withdraw_credit") == returned
+    assert market.system.market.totals().open_positions == 0
+    assert market.view("market.credit_of", "attacker") == 0
+    # With nothing open the providers need no price.
+    market.does("lp_0", "pool.redeem", market.view("pool.maxRedeem", "lp_0"), "lp_0", "lp_0")
+
+
+def test_a_settlement_uses_the_reserve_and_then_the_pool(market: BothForms) -> None:
+    market.does("trader_1", "market.fund_insurance", 10 * market.unit)
+    position_id = market.open("trader_2", size=20 * WAD, margin=30_000)
+    other = market.open(margin=222)
+    market.publish(PRICE - 112 * WAD)  # funding of a week takes the rest and more
+    assert not liquidatable(market, other)
+    market.now += SETTLEMENT_DELAY + 1
+    market.does("keeper_0", "market.settle", other)
+    value, claim, returned, insurance_used, bad_debt, _ = fields(market, "PositionSettled")[4:]
+    assert value < -222 * market.unit
+    assert (claim, returned, insurance_used) == (0, 0, 10 * market.unit)
+    assert market.view("market.bad_debt") == bad_debt > 0
+    market.does("keeper_0", "market.settle", position_id)
+
+
+def test_a_market_in_a_halt_can_be_settled_too() -> None:
+    with halted() as market:
+        market.now += SETTLEMENT_DELAY + 1
+        market.does("keeper_0", "market.settle", 1)
+        assert fields(market, "PositionSettled")[3] == PRICE
+        assert market.does("trader_0", "market.withdraw_credit") > 0
+
+
+def test_settle_credits_nothing_to_the_caller(market: BothForms) -> None:
+    position_id = market.open()
+    market.now += SETTLEMENT_DELAY + 1
+    market.does("keeper_1", "market.settle", position_id)
+    assert market.view("market.credit_of", "keeper_1") == 0
+
+
+# Books that the tokens do not cover
+
+
+def test_a_shortage_of_tokens_refuses_whatever_adds_risk(market: BothForms) -> None:
+    position_id = market.open(margin=2_000)
+    market.does("owner_0", "token.seize", "market", 1)
+    opening = (LONG, WAD, 1_000 * market.unit, ANY)
+    market.refuses(errors.BOOKS_BROKEN, "trader_1", "market.open", *opening)
+    increasing = (position_id, WAD, 1_000 * market.unit, ANY)
+    market.refuses(errors.BOOKS_BROKEN, "trader_0", "market.increase", *increasing)
+    market.refuses(errors.BOOKS_BROKEN, "trader_0", "market.remove_margin", position_id, 1)
+    market.does("trader_0", "market.add_margin", position_id, 1)
+    market.does("trader_0", "market.reduce", position_id, WAD // 2, 0)
+    market.does("trader_0", "market.close", position_id, 0)
+    # What was taken is missing for good until somebody gives it.
+    market.refuses(errors.BOOKS_BROKEN, "trader_1", "market.open", *opening)
+    market.does("attacker", "token.transfer", "market", 1)
+    market.does("trader_1", "market.open", *opening)
+
+
 # Ledgers
 
 
@@ -640,42 +896,6 @@ def test_withdraw_credit_pays_credit_once(market: BothForms) -> None:
 
 def test_withdraw_credit_refuses_without_credit(market: BothForms) -> None:
     market.refuses(errors.NOTHING_TO_WITHDRAW, "attacker", "market.withdraw_credit")
-
-
-def test_withdraw_credit_pays_a_claim_as_the_pool_comes_by_cash() -> None:
-    with BothForms() as market:
-        market.start(liquidity=3_000)
-        position_id = market.open()
-        market.publish(PRICE + 4_000 * WAD)
-        market.does("trader_0", "market.close", position_id, 0)
-        claim = market.view("market.claim_of", "trader_0")
-        market.refuses(errors.NOTHING_TO_WITHDRAW, "trader_0", "market.withdraw_credit")
-        # The assets of the shares are zero: only a trader's loss brings cash.
-        market.does("attacker", "token.transfer", "pool", 5 * market.unit)
-        market.refuses(errors.NOTHING_TO_WITHDRAW, "trader_0", "market.withdraw_credit")
-        assert market.view("market.claim_of", "trader_0") == claim
-
-
-def test_a_claim_is_paid_in_part_by_the_losses_of_others() -> None:
-    with BothForms() as market:
-        market.start(liquidity=6_000)
-        winner = market.open()
-        market.open("trader_1", size=WAD // 2, margin=3_000)
-        market.publish(PRICE + 7_000 * WAD)
-        market.does("trader_0", "market.close", winner, 0)
-        claim = market.view("market.claim_of", "trader_0")
-        assert claim > 0
-        # The other long loses all of its gain again, and some of its margin.
-        market.publish(PRICE - 1_000 * WAD)
-        other = 2
-        market.does("trader_1", "market.close", other, 0)
-        cash = market.view("pool.cash")
-        before = market.balance("trader_0")
-        assert market.does("trader_0", "market.withdraw_credit") == cash
-        assert 0 < cash < claim
-        assert market.balance("trader_0") == before + cash
-        assert market.view("market.claim_of", "trader_0") == claim - cash
-        assert market.view("pool.cash") == 0
 
 
 def test_collect_fees_sends_them_to_the_treasury(market: BothForms) -> None:
