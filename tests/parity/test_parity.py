@@ -127,6 +127,7 @@ ALLOWED = {
         },
         in_model={"_raw_call": "a builtin of the contract's language"},
     ),
+    "MarketLens": Allowed(in_contract={"_log2": BIT_LENGTH}),
     "index_walk": Allowed(in_contract={"_log2": BIT_LENGTH}),
     "fixed_point": Allowed(in_model={"MAX_INT256": "bound of the cast"}),
     "margin_math": Allowed(in_model={"_to_int": CASTS, "_to_uint": CASTS}),
