@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from market_world import FRICTIONLESS, ROLE, World
+from market_world import FRICTIONLESS, PARAMS, RISK, ROLE, Feed, World, address
 
 from python_model.modules.constants import LONG, SHORT
 from python_model.perp_market import Position
@@ -94,11 +94,11 @@ def test_bad_debt_is_the_loss_of_the_pool_alone() -> None:
 def test_claim_of_one_is_not_paid_from_the_margin_of_another() -> None:
     world = World(cash=100, reserve_fraction=10**15, **FRICTIONLESS)
     winner = world.open(LONG, 100, 2_000)
-    loser = world.open(LONG, 10, 900, by="other_trader")
+    loser = world.open(SHORT, 100, 9_000, by="other_trader")
     before = content(world.position(loser))
     world.publish(150)
     world.close(winner)
-    assert world.market.claim_of[ROLE["trader"]] > 0
+    assert world.pool.claim_of[ROLE["trader"]] > 0
     assert content(world.position(loser)) == before
     world.assert_books_balance()
 
@@ -106,15 +106,11 @@ def test_claim_of_one_is_not_paid_from_the_margin_of_another() -> None:
 def test_markets_of_one_factory_share_nothing() -> None:
     """Ruin and bad debt in one market: the other's contracts are as they were."""
     world = World()
+    feed = Feed(world.chain, address(0xFEED))
     other = world.factory.create_market(
-        world.token,
-        ROLE["publisher"],
-        "other",
-        "OTHER",
-        world.market.PARAMS,
-        sender=ROLE["owner"],
+        world.token, feed, "other", "OTHER", PARAMS, RISK, sender=ROLE["owner"]
     )
-    parts = (other.address, other.pool.address, other.feed.address)
+    parts = (other.address, other.pool.address, other.engine.address, feed.address)
     world.open(LONG, 100, 600)
     before = {part: world.state()[part] for part in parts}
     world.publish(60)

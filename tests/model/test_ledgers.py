@@ -59,7 +59,7 @@ def test_solvency_adds_up() -> None:
     assert books.open_positions == 1
     assert books.margin == world.tokens(300)
     assert books.credits == sum(world.market.credit_of.values()) > 0
-    assert books.pool_cash == world.pool.cash
+    assert books.pool_cash == world.pool.cash()
     assert books.claims == books.bad_debt == books.fees == 0
 
 

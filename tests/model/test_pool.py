@@ -16,7 +16,7 @@ def test_first_deposit_mints_a_thousand_shares_per_unit(decimals: int) -> None:
     world = World(decimals, cash=0)
     assert world.deposit(5) == 5 * world.unit * 1_000
     assert world.pool.decimals == decimals + 3
-    assert world.pool.totalAssets() == world.pool.cash == world.tokens(5)
+    assert world.pool.totalAssets() == world.pool.cash() == world.tokens(5)
     assert "Deposit" in world.event_names()
     world.assert_books_balance()
 
@@ -78,13 +78,13 @@ def test_previews_are_what_the_calls_do() -> None:
 def test_unrealised_profit_of_traders_lowers_the_assets_and_losses_raise_them() -> None:
     world = World()
     world.open_at_mark(LONG, 1_000, 60_000)
-    cash = world.pool.cash
+    cash = world.pool.cash()
     at_entry = world.pool.totalAssets()
     world.publish(110)
     assert world.pool.totalAssets() < at_entry
     world.publish(90)
     assert world.pool.totalAssets() > at_entry
-    assert world.pool.cash == cash
+    assert world.pool.cash() == cash
 
 
 def test_assets_are_rounded_against_who_moves() -> None:
@@ -103,7 +103,7 @@ def test_reserved_cash_does_not_leave() -> None:
     terms = world.market.pool_terms()
     assert terms.reserved == world.tokens(15_000)  # a tenth of 150,000
     limit = world.pool.maxWithdraw(LP)
-    assert limit == world.pool.cash - terms.reserved
+    assert limit == world.pool.cash() - terms.reserved
     withdraw = world.pool.withdraw
     assert reason_of(withdraw, limit + 1, LP, LP, sender=LP) == errors.WITHDRAWAL_LIMIT
     withdraw(limit, LP, LP, sender=LP)
@@ -117,7 +117,7 @@ def test_maxima_are_accepted() -> None:
     pool = world.pool
     assert pool.redeem(pool.maxRedeem(LP), LP, LP, sender=LP) > 0
     assert pool.deposit(pool.maxDeposit(OTHER), OTHER, sender=OTHER) > 0
-    assert pool.cash == MAX_MARGIN
+    assert pool.cash() == MAX_MARGIN
     assert pool.maxDeposit(OTHER) == pool.maxMint(OTHER) == 0
     assert pool.withdraw(pool.maxWithdraw(OTHER), OTHER, OTHER, sender=OTHER) > 0
     assert pool.mint(pool.maxMint(OTHER), OTHER, sender=OTHER) > 0
@@ -130,9 +130,50 @@ def maxima(world: World) -> list[int]:
 
 def test_maxima_are_zero_with_a_stale_price_and_never_revert() -> None:
     world = World()
+    world.open(LONG, 10, 200)
     assert min(maxima(world)) > 0
     world.wait(PARAMS.max_price_age + 1)
     assert maxima(world) == [0, 0, 0, 0]
+
+
+def test_pool_without_positions_needs_no_price() -> None:
+    """Before the first price, with a stale one and while one is held: nothing depends on it."""
+    world = World(price=None)
+    shares = world.deposit(100)
+    world.publish(100)
+    position_id = world.open(LONG, 1, 20)
+    world.wait(PARAMS.max_price_age + 1)
+    assert maxima(world) == [0, 0, 0, 0]
+    redeem = world.pool.redeem
+    assert reason_of(redeem, shares // 2, LP, LP, sender=LP) == errors.STALE_PRICE
+    world.publish(100)
+    world.close(position_id)
+    world.publish(300)
+    assert world.market.totals().is_halted
+    world.deposit(50, by="other_lp")
+    world.wait(PARAMS.max_price_age + 1)
+    assert min(maxima(world)) > 0
+    assert redeem(shares, LP, LP, sender=LP) >= world.tokens(100)
+    assert redeem(world.pool.balanceOf[OTHER], OTHER, OTHER, sender=OTHER) > 0
+    world.assert_books_balance()
+
+
+def test_maxima_are_zero_during_a_halt() -> None:
+    world = World()
+    world.open(LONG, 10, 200)
+    world.publish(300)
+    assert maxima(world) == [0, 0, 0, 0]
+    assert reason_of(world.deposit, 1) == errors.STALE_PRICE
+
+
+def test_deposit_into_a_pool_short_of_its_cash_is_refused_and_leaving_is_not() -> None:
+    """Tokens that went away in no transaction of the pool's freeze what comes in, not what goes."""
+    world = World(is_watched=False)
+    world.token.transfer(ROLE["keeper"], 1, sender=world.pool.address)
+    assert reason_of(world.deposit, 1) == errors.BOOKS_BROKEN
+    assert world.pool.withdraw(world.tokens(5), LP, LP, sender=LP) > 0
+    world.token.transfer(world.pool.address, 1, sender=ROLE["keeper"])
+    world.deposit(1)
 
 
 def test_maxima_are_zero_during_a_backlog() -> None:
@@ -154,7 +195,7 @@ def test_donation_is_nobodys() -> None:
     before = world.pool.convertToAssets(10**9)
     world.token.transfer(world.pool.address, world.tokens(777), sender=ROLE["attacker"])
     assert world.pool.convertToAssets(10**9) == before
-    assert world.pool.cash == world.tokens(1_000_000)
+    assert world.pool.cash() == world.tokens(1_000_000)
 
 
 def test_deposit_too_small_for_a_share_is_refused_rather_than_taken() -> None:
