@@ -11,9 +11,9 @@
                      no signature is remembered.
         ROUNDING     The mean of two middle prices or confidences is rounded down, in units of the
                      feed's decimals.
-        GAS          Publishers, quorum and market are the code of a contract that only holds them:
-                     a batch reads them all for the price of one cold account. `_latest` counts
-                     these records, from which the address of the last one follows.
+        GAS          Publishers, quorum and market are the code of a contract that only recites
+                     them: a batch reads them all for the price of one cold account. `_latest`
+                     counts these records, from which the address of the last one follows.
 @custom:kill The configurator removes publishers or raises the quorum; without a quorum the price
              goes stale and the market refuses whatever adds risk. See docs/shutdown.md.
 """
@@ -34,6 +34,9 @@ implements: ISignedPriceFeed
 initializes: eip712_domain_separator
 exports: eip712_domain_separator.eip712Domain
 
+interface Record:
+    def words() -> uint256[RECORD_WORDS]: view
+
 version: public(constant(String[8])) = "0.2.0"
 
 MAX_PUBLISHERS: constant(uint256) = 8
@@ -50,9 +53,9 @@ REPORT_TYPE_HASH: constant(bytes32) = keccak256(
 # above the market: a number past every address, at which a search ends.
 NOBODY: constant(uint256) = max_value(uint256)
 RECORD_WORDS: constant(uint256) = MAX_PUBLISHERS + 1
-RECORD_BYTES: constant(uint256) = 32 * RECORD_WORDS
-# Returns the 0x121 bytes behind itself: STOP, so that nobody can call the record, and the words.
-RECORD_INITCODE: constant(Bytes[11]) = x"61012180600a3d393df300"
+# Whoever calls a record is given its words. The first ten bytes, at creation, return what follows
+# (0x12a bytes), the next ten, at every call, what follows them (0x120 bytes).
+RECORD_INITCODE: constant(Bytes[20]) = x"61012a80600a3d393df361012080600a3d393df3"
 
 MASK_48: constant(uint256) = 2**48 - 1
 MASK_160: constant(uint256) = 2**160 - 1
@@ -190,13 +193,14 @@ def publish(
             ecrecover(digest, unsafe_add(report.vs >> 255, 27), report.r, report.vs & MASK_255),
             uint256,
         )
-        # At most eight steps lead to the last word, which is past every signer.
-        for _: uint256 in range(MAX_PUBLISHERS):
-            if record[place] >= signer:
-                break
-            place = unsafe_add(place, 1)
         if record[place] != signer:
-            self._refuse_signer(record, signer, place)
+            # At most eight steps lead to the last word, which is past every signer.
+            for _: uint256 in range(MAX_PUBLISHERS):
+                if record[place] >= signer:
+                    break
+                place = unsafe_add(place, 1)
+            if record[place] != signer:
+                self._refuse_signer(record, signer, place)
         place = unsafe_add(place, 1)
         # Below zero it is a huge number here, and with a confidence within it, it is not zero.
         reported: uint256 = convert(convert(report.price, bytes32), uint256)
@@ -344,10 +348,7 @@ def _record(number: uint256) -> uint256[RECORD_WORDS]:
     """
     @notice The words of a record.
     """
-    code: Bytes[RECORD_BYTES] = slice(
-        create._compute_create_address_self(number).code, 1, RECORD_BYTES
-    )
-    return abi_decode(code, uint256[RECORD_WORDS])
+    return staticcall Record(create._compute_create_address_self(number)).words()
 
 
 @internal

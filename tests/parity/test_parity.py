@@ -113,7 +113,6 @@ ALLOWED = {
             "MASK_255": PACKED,
             "NOBODY": RECORD,
             "RECORD_WORDS": RECORD,
-            "RECORD_BYTES": RECORD,
             "RECORD_INITCODE": RECORD,
             "_record": RECORD,
             "_compute_create_address_self": RECORD,
