@@ -24,6 +24,8 @@ class Figures:
     updates: int = 0
     refused: Counter[str] = field(default_factory=Counter)  # updates, by reason
     held: int = 0  # prices that waited for a second report
+    halted_seconds: int = 0
+    restricted_seconds: int = 0  # during which only reducing was possible
     trips: Counter[str] = field(default_factory=Counter)  # of breakers, by cause
     turned_away: Counter[str] = field(default_factory=Counter)  # traders, by reason
     opened: int = 0

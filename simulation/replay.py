@@ -12,7 +12,7 @@ from simulation.tiers import Tiers
 from simulation.venue import Venue
 
 BLOCK_SECONDS = 12  # between two calls of a keeper who works off a backlog
-POOL_PERCENT = 45  # cash of the pool, of the notional of one position a trader
+POOL_PERCENT = 20  # cash of the pool, of the notional of one position a trader
 RESERVE_PERMILLE = 5  # of that notional
 AUDIT_UPDATES = 500  # between two looks at every position
 
@@ -60,15 +60,18 @@ def replay(
     crowd.endow(venue)
     before: Snapshot | None = None
     acts_at = first.at
+    audits_due = 0
     for index, report in enumerate(tape.reports):
         if before is None and report.at >= tape.crash_at:
             before, venue.figures = venue.snapshot(), Figures()
-        venue.report(*report)
+        is_taken = venue.report(*report)
         if index == 0:
             venue.provide(notional * POOL_PERCENT // 100, notional * RESERVE_PERMILLE // 1000)
         if watch is not None:
             watch(venue, report)
-        if index % AUDIT_UPDATES == 0:
+        audits_due += 1
+        if is_taken and audits_due >= AUDIT_UPDATES:
+            audits_due = 0
             _audit(venue)
         ends_at = tape.reports[index + 1].at if index + 1 < len(tape.reports) else report.at + HOUR
         for at in range(report.at + BLOCK_SECONDS, ends_at, BLOCK_SECONDS):
@@ -79,7 +82,6 @@ def replay(
             acts_at += tape.bar_seconds
             venue.chain.timestamp = max(venue.chain.timestamp, report.at + 1)
             crowd.act(venue, venue.chain.timestamp, tape.bar_seconds)
-    _audit(venue)
     assert before is not None
     return Result(
         is_dynamic, before, venue.snapshot(), venue.figures, venue, time.monotonic() - started

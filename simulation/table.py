@@ -65,6 +65,8 @@ _ROWS: tuple[tuple[str, Callable[[Result], str]], ...] = (
     ("longest backlog, seconds", lambda r: f"{r.figures.longest_backlog_seconds:,}"),
     ("price updates taken", lambda r: f"{r.figures.updates:,}"),
     ("prices held for a second report", lambda r: f"{r.figures.held:,}"),
+    ("seconds halted", lambda r: f"{r.figures.halted_seconds:,}"),
+    ("seconds of reduce only", lambda r: f"{r.figures.restricted_seconds:,}"),
 )
 _COUNTERS: tuple[tuple[str, Callable[[Result], Counter[str]]], ...] = (
     ("prices refused", lambda r: r.figures.refused),

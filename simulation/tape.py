@@ -58,7 +58,7 @@ class Tape(NamedTuple):
 
 
 SYNTHETIC = Scenario(
-    "synthetic", "A synthetic crash", "", "", "2020-03-12", "2020-03-12T14:00", "2020-03-13T12:00"
+    "synthetic", "A synthetic crash", "", "", "2020-03-12", "2020-03-12T10:00", "2020-03-13T12:00"
 )
 SCENARIOS = (
     Scenario(

@@ -48,6 +48,23 @@ def test_the_crash_does_its_damage(off: Result) -> None:
     assert 0 < off.figures.drawdown_ppm < 10**6
 
 
+def test_dynamic_leverage_asks_for_more_margin_and_liquidates_less(off: Result, on: Result) -> None:
+    assert on.before.positions > POSITIONS * 7 // 10
+    assert on.before.margin * off.before.notional > off.before.margin * on.before.notional
+    assert len(on.figures.liquidated) < len(off.figures.liquidated)
+
+
+def test_the_crash_trips_breakers(off: Result) -> None:
+    figures = off.figures
+    assert figures.trips["jump"] == 1
+    assert figures.trips["move in five minutes"] > 1
+    assert figures.trips["move in an hour"] > 1
+    assert figures.held >= 1
+    assert figures.halted_seconds >= 60
+    assert 900 < figures.restricted_seconds < 86_400
+    assert figures.turned_away[errors.REDUCE_ONLY] > 0
+
+
 def test_reserve_moves_by_penalties_and_what_was_used(off: Result) -> None:
     penalties = off.after.reserve - off.before.reserve + off.figures.reserve_used
     assert 0 < penalties < off.figures.liquidated_notional // 200
@@ -102,6 +119,18 @@ def test_a_position_left_to_liquidate_is_a_fault(tape: Tape) -> None:
         replay(tape, BUILT_IN, False, positions=50, watch=rob)
 
 
+def test_profit_that_the_pool_may_not_owe_is_a_fault(
+    tape: Tape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulation.replay.AUDIT_UPDATES", 1)
+
+    def promise(venue: Venue, report: Report) -> None:
+        venue.market._entry_value -= 10**60
+
+    with pytest.raises(Fault, match="profit is too large"):
+        replay(tape, BUILT_IN, False, positions=50, watch=promise)
+
+
 def test_books_that_do_not_add_up_are_a_fault(tape: Tape) -> None:
     def print_money(venue: Venue, report: Report) -> None:
         venue.token.mint(venue.pool.address, 1, sender=venue.pool.address)
@@ -117,5 +146,5 @@ def test_a_crash_outside_the_window_is_bad_input(tape: Tape) -> None:
 
 @pytest.mark.slow
 def test_two_thousand_positions_are_open_when_the_crash_begins(tape: Tape) -> None:
-    result = replay(tape, BUILT_IN, True, positions=4_000)
+    result = replay(tape, BUILT_IN, True, positions=2_500)
     assert result.before.positions >= 2_000
