@@ -925,7 +925,9 @@ def _settle(
     """
     @notice Closes a whole position at the price itself without penalty.
     """
-    close_out: CloseOut = self._close_out(position_id, position, marks, 0)
+    close_out: CloseOut = self._close_out(
+        position_id, position, self._value(position, position.size, marks.price, marks), 0
+    )
     log IPerpMarket.PositionSettled(
         position_id=position_id,
         owner=position.owner,
@@ -1016,7 +1018,8 @@ def _liquidate(
     close_out: CloseOut = empty(CloseOut)
     size: uint256 = position.size
     penalty: uint256 = self._penalty(size, marks)
-    rest: IPerpMarket.Position = self._partial_rest(position, penalty, marks)
+    gain: int256 = self._value(position, size, marks.price, marks)
+    rest: IPerpMarket.Position = self._partial_rest(position, gain, penalty, marks)
     if rest.size > 0:
         size -= rest.size
         close_out.value = self._value(position, size, marks.price, marks)
@@ -1025,7 +1028,7 @@ def _liquidate(
         self._detach(position_id, position)
         self._attach(position_id, rest)
     else:
-        close_out = self._close_out(position_id, position, marks, penalty)
+        close_out = self._close_out(position_id, position, gain, penalty)
     reward: uint256 = fixed_point._mul_div_down(
         close_out.penalty, marks.terms.keeper_share, constants.WAD
     )
@@ -1054,16 +1057,16 @@ def _liquidate(
 def _close_out(
     position_id: uint256,
     position: IPerpMarket.Position,
-    marks: IPerpMarket.Marks,
+    gain: int256,
     full_penalty: uint256,
 ) -> CloseOut:
     """
-    @notice Closes a whole position at the price itself and credits its owner with what is left of
+    @notice Closes a whole position that has gained or lost so much and credits its owner with what is left of
             the equity. A shortfall is covered by the reserve as far as the engine lets it; the rest
             is the pool's loss.
     """
     close_out: CloseOut = empty(CloseOut)
-    close_out.value = self._value(position, position.size, marks.price, marks)
+    close_out.value = gain
     self._detach(position_id, position)
     self._erase(position_id)
     close_out.claim = self._take_profit(position.owner, close_out.value)
@@ -1096,7 +1099,10 @@ def _penalty(size: uint256, marks: IPerpMarket.Marks) -> uint256:
 @internal
 @view
 def _partial_rest(
-    position: IPerpMarket.Position, full_penalty: uint256, marks: IPerpMarket.Marks
+    position: IPerpMarket.Position,
+    gain: int256,
+    full_penalty: uint256,
+    marks: IPerpMarket.Marks,
 ) -> IPerpMarket.Position:
     """
     @notice What stays open after a partial liquidation; size zero when none can: too little
@@ -1104,10 +1110,8 @@ def _partial_rest(
     """
     rest: IPerpMarket.Position = position
     rest.size = 0
-    equity: int256 = convert(position.margin, int256) + self._value(
-        position, position.size, marks.price, marks
-    )
-    if equity <= 0:
+    equity: int256 = convert(position.margin, int256) + gain
+    if equity <= convert(full_penalty, int256):
         return rest
     tier: uint256 = 0
     size: uint256 = 0

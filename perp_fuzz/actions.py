@@ -258,7 +258,7 @@ class Codec:
     def call_model(self, action: str, actor: str, args: tuple[int | str, ...]) -> Any:
         """The same call on the model."""
         item = ACTIONS[action]
-        sender = ADDRESSES[actor]
+        sender = ADDRESSES.get(actor, actor)
         if action == "publish":
             return self._feed_codec.call_model(sender, *self._numbers(args))
         if action == "answer":

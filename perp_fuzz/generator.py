@@ -890,7 +890,8 @@ class Generator:
     def _is_whole(self, position: Position, marks: Marks) -> bool:
         """Whether a liquidation would close all of it."""
         penalty = self.market._penalty(position.size, marks)
-        return self.market._partial_rest(position, penalty, marks).size == 0
+        gain = self.market._value(position, position.size, marks.price, marks)
+        return self.market._partial_rest(position, gain, penalty, marks).size == 0
 
     def _is_bankrupt(self, position: Position, marks: Marks) -> bool:
         return self.market._health(position, marks)[0] < 0

@@ -712,7 +712,9 @@ class PerpMarket(Contract, TriggerIndex):
     def _settle(
         self, position_id: int, position: Position, marks: Marks, is_deleveraged: bool
     ) -> None:
-        close_out = self._close_out(position_id, position, marks, 0)
+        close_out = self._close_out(
+            position_id, position, self._value(position, position.size, marks.price, marks), 0
+        )
         self.log(
             "PositionSettled",
             position_id,
@@ -785,7 +787,8 @@ class PerpMarket(Contract, TriggerIndex):
         close_out = CloseOut()
         size = position.size
         penalty = self._penalty(size, marks)
-        rest = self._partial_rest(position, penalty, marks)
+        gain = self._value(position, size, marks.price, marks)
+        rest = self._partial_rest(position, gain, penalty, marks)
         if rest.size > 0:
             size -= rest.size
             close_out.value = self._value(position, size, marks.price, marks)
@@ -794,7 +797,7 @@ class PerpMarket(Contract, TriggerIndex):
             self._detach(position_id, position)
             self._attach(position_id, rest)
         else:
-            close_out = self._close_out(position_id, position, marks, penalty)
+            close_out = self._close_out(position_id, position, gain, penalty)
         reward = fixed_point._mul_div_down(
             close_out.penalty, marks.terms.keeper_share, constants.WAD
         )
@@ -820,10 +823,10 @@ class PerpMarket(Contract, TriggerIndex):
         return sweep
 
     def _close_out(
-        self, position_id: int, position: Position, marks: Marks, full_penalty: int
+        self, position_id: int, position: Position, gain: int, full_penalty: int
     ) -> CloseOut:
         close_out = CloseOut()
-        close_out.value = self._value(position, position.size, marks.price, marks)
+        close_out.value = gain
         self._detach(position_id, position)
         self._erase(position_id)
         close_out.claim = self._take_profit(position.owner, close_out.value)
@@ -847,11 +850,13 @@ class PerpMarket(Contract, TriggerIndex):
     def _penalty(self, size: int, marks: Marks) -> int:
         return self._fraction_of_notional_up(size, marks.price, marks.terms.liquidation_penalty)
 
-    def _partial_rest(self, position: Position, full_penalty: int, marks: Marks) -> Position:
+    def _partial_rest(
+        self, position: Position, gain: int, full_penalty: int, marks: Marks
+    ) -> Position:
         rest = position.copy()
         rest.size = 0
-        equity = position.margin + self._value(position, position.size, marks.price, marks)
-        if equity <= 0:
+        equity = position.margin + gain
+        if equity <= full_penalty:
             return rest
         size, tier = self.engine.partial_terms(position.tier, equity, full_penalty, marks.price)
         if size == 0 or size >= position.size:
