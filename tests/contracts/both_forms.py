@@ -270,10 +270,12 @@ class BothForms:
         got = self.engine.call(sender, model.address, self.calldata(target, name, args))
         assert not got.halted, got.halted
         refused: Revert | None = None
+        self.twin.seen.begin(_ACTION_OF.get((target, name), name))
         try:
             value = getattr(model, name)(*values, sender=sender)
         except Revert as revert:
             refused = revert
+        self.twin.seen.end(refused is None)
         if refused is not None:
             reason = refused.reason
             assert not got.ok, f"{target}.{name} succeeds, the model says {reason!r}"
