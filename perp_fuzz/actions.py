@@ -11,10 +11,19 @@ from typing import Any, NamedTuple
 from eth_abi.abi import encode as abi_encode
 
 from lockstep import abi
-from perp_fuzz.deployment import ADDRESSES, RISK_TYPE, System
+from perp_fuzz.deployment import (
+    ADDRESSES,
+    DEFAULT_RISK,
+    PARAMS_TYPE,
+    POOL_NAME,
+    POOL_SYMBOL,
+    RISK_TYPE,
+    System,
+)
 from perp_fuzz.feeds import Reports, Rounds
-from perp_fuzz.variants import publishers_variant, risk_variant
+from perp_fuzz.variants import market_variant, publishers_variant, risk_variant
 from python_model.evm import ZERO_ADDRESS, Revert
+from python_model.liquidity_pool import Account
 from python_model.signed_price_feed import SignedPriceFeed
 
 
@@ -162,14 +171,42 @@ ACTIONS: dict[str, Action] = {
     "accept_ownership": Action(
         "configurator", "accept_ownership", (), "", "accepts the configurator"
     ),
-    "intrude": Action(
-        "pool",
-        "pay_profit",
-        ("address", "uint256"),
-        "uint256",
-        "asks the pool for a profit of {1} for {0}",
+    "set_sequencer": Action(
+        "sequencer",
+        "set_round",
+        ("uint256", "int256", "uint256", "uint256", "uint256"),
+        "",
+        "makes the sequencer answer {1}, since {2}",
     ),
+    "create_market": Action("factory", "create_market", ("new market",), "", "creates market {0}"),
+    "intrude": Action("market", "", ("intrusion",) * 2, "", "intrudes by way {0} with {1}"),
 }
+
+# Functions that are for a contract alone: (contract, function, types, arguments after a number).
+BOOK = "(uint256,uint256,int256)"
+INTRUSIONS: tuple[tuple[str, str, tuple[str, ...], Callable[[int], tuple[Any, ...]]], ...] = (
+    ("pool", "pay_profit", ("address", "uint256"), lambda n: (ADDRESSES["attacker"], n)),
+    ("pool", "collect_loss", ("uint256",), lambda n: (n,)),
+    ("engine", "observe_price", ("uint256",) * 5, lambda n: (n, n, n, 0, 0)),
+    (
+        "engine",
+        "record_update",
+        ("uint256", "int256", BOOK),
+        lambda n: (n, n, Account(n, n, n)),
+    ),
+    (
+        "engine",
+        "choose_deleveraged",
+        ("uint256", "int256[2]", "uint256", "int256", "uint256", "uint256"),
+        lambda n: (n, [n, n], n, n, n, 1),
+    ),
+    ("engine", "cover_shortfall", ("uint256",) * 2, lambda n: (n, n)),
+    ("engine", "set_params", (RISK_TYPE,), lambda n: (DEFAULT_RISK,)),
+    ("engine", "restrict", ("uint256",), lambda n: (n,)),
+    ("feed", "set_market", ("address",), lambda n: (ADDRESSES["attacker"],)),
+    ("feed", "set_publishers", ("address[]", "uint256"), lambda n: ((), n)),
+    ("feed", "remove_publisher", ("address",), lambda n: (ADDRESSES["attacker"],)),
+)
 
 # What a token may call back: name -> (contract, function, arguments).
 HOOKS: dict[str, tuple[str, str, tuple[int | str, ...]]] = {
@@ -185,7 +222,8 @@ HOOKS: dict[str, tuple[str, str, tuple[int | str, ...]]] = {
 NO_HOOK = "none"
 
 _STRUCTURED = frozenset(("market", "feed", "risk", "publishers"))
-_SPECIAL = _STRUCTURED | {"hook", "report", "round"}
+_SPECIAL = _STRUCTURED | {"hook", "report", "round", "intrusion", "new market"}
+UNSIGNED = ("set_publishers", "remove_publisher")
 _TYPES = {
     "market": "address",
     "feed": "address",
@@ -247,6 +285,15 @@ class Codec:
             return self._feed_codec.calldata(*self._numbers(args))
         if action == "answer":
             return self._rounds.calldata(*self._numbers(args))
+        if action == "intrude":
+            contract, function, types, values = self._intrusion(args)
+            selector = abi.selector(f"{function}({','.join(types)})")
+            return self._targets[contract].address, selector + abi_encode(types, values)
+        if action == "create_market":
+            types, values = self._new_market(args)
+            plain = [getattr(value, "address", value) for value in values]
+            selector = abi.selector(f"create_market({','.join(types)})")
+            return self.system.factory.address, selector + abi_encode(types, plain)
         target = self._targets[item.contract].address
         if action == "set_hook":
             return target, self._set_hook + self._hook_arguments(str(args[0]))
@@ -263,11 +310,34 @@ class Codec:
             return self._feed_codec.call_model(sender, *self._numbers(args))
         if action == "answer":
             return self._rounds.call_model(sender, *self._numbers(args))
+        if action == "intrude":
+            contract, function, _, values = self._intrusion(args)
+            target = self._listed if function in UNSIGNED else self._targets[contract]
+            return getattr(target, function)(*values, sender=sender)
+        if action == "create_market":
+            return self.system.factory.create_market(*self._new_market(args)[1], sender=sender)
         target = self._targets[item.contract]
         if action == "set_hook":
             return target.set_hook(self._hook(str(args[0])), sender=sender)
         values = self._model_values(item, args)
         return getattr(target, item.function)(*values, sender=sender)
+
+    def _intrusion(
+        self, args: tuple[int | str, ...]
+    ) -> tuple[str, str, tuple[str, ...], tuple[Any, ...]]:
+        way, number = self._numbers(args)
+        contract, function, types, values = INTRUSIONS[way % len(INTRUSIONS)]
+        return contract, function, types, values(number % 2**96)
+
+    def _new_market(self, args: tuple[int | str, ...]) -> tuple[list[str], list[Any]]:
+        """Another market; its feed is another's already, so it is refused in any case."""
+        system = self.system
+        is_coarse, params, risk = market_variant(
+            system.engine.PARAMS, self.risk, self._number(args[0])
+        )
+        token = system.coarse_token if is_coarse else system.token
+        types = ["address", "address", "string", "string", PARAMS_TYPE, RISK_TYPE]
+        return types, [token, system.feed, POOL_NAME, POOL_SYMBOL, params, risk]
 
     def _model_values(self, item: Action, args: tuple[int | str, ...]) -> list[Any]:
         """Contracts are passed as models, numbered variants as what they stand for."""

@@ -19,7 +19,7 @@ from simulation.command import crashes_command
 
 DECIMALS = ("6", "8", "18")
 # A pool that cannot pay everybody: little cash, and less of it reserved.
-THIN = {"deposit": 120_000, "params": {"reserve_fraction": 10**16}}
+THIN = {"deposit": 120_000, "sequencer": True, "params": {"reserve_fraction": 10**16}}
 # Caps that one position can reach, a token without return values, breakers that trip at little.
 NARROW = {
     "token": "no return",

@@ -95,6 +95,8 @@ FEED_ID = abi.keccak(b"underlying/quote")
 FEED_DECIMALS = 18
 QUORUM = 3
 HEARTBEAT = 60
+GRACE_PERIOD = 30
+TOO_MANY_DECIMALS = 19
 CONFIDENCE_FRACTION = 10**15
 
 
@@ -111,6 +113,8 @@ class System(NamedTuple):
     feed: SignedPriceFeed | AggregatorPriceFeed
     aggregator: AggregatorMock
     relay: PriceRelay
+    sequencer: AggregatorMock
+    coarse_token: TokenMock  # with more decimals than a market takes
 
 
 Overrides = Mapping[str, str]
@@ -179,6 +183,9 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
     )
     token_address = create(TOKENS[config.get("token", "standard")], ["uint8"], [decimals])
     aggregator_address = create("testing/AggregatorMock", ["uint256"], [FEED_DECIMALS])
+    sequencer_address = create("testing/AggregatorMock", ["uint256"], [0])
+    coarse_address = create(TOKENS["standard"], ["uint8"], [TOO_MANY_DECIMALS])
+    has_sequencer = bool(config.get("sequencer"))
     relay_address = create("testing/PriceRelay", ["address"], [aggregator_address])
     publishers = [ADDRESSES[role] for role in by_address(*PUBLISHERS)]
     is_signed = config.get("feed", "aggregator") == "signed"
@@ -192,7 +199,14 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
         feed_address = create(
             "AggregatorPriceFeed",
             ["address", "address", "uint256", "uint256", "address", "uint256"],
-            [factory_address, aggregator_address, HEARTBEAT, CONFIDENCE_FRACTION, ZERO_ADDRESS, 0],
+            [
+                factory_address,
+                aggregator_address,
+                HEARTBEAT,
+                CONFIDENCE_FRACTION,
+                sequencer_address if has_sequencer else ZERO_ADDRESS,
+                GRACE_PERIOD,
+            ],
         )
     engine.set_time(GENESIS_TIME + 1)
     signature = f"create_market(address,address,string,string,{PARAMS_TYPE},{RISK_TYPE})"
@@ -207,6 +221,11 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
     factory = MarketFactory(chain, factory_address, configurator, treasury, owner)
     token = TokenMock(chain, token_address, decimals)
     aggregator = AggregatorMock(chain, aggregator_address, FEED_DECIMALS)
+    sequencer = AggregatorMock(chain, sequencer_address, 0)
+    # It has been up since long before.
+    runs = (1, 0, GENESIS_TIME - 1, GENESIS_TIME - 1, 1)
+    transact(owner, sequencer_address, SET_ROUND(*runs))
+    sequencer.set_round(*runs, sender=owner)
     feed: SignedPriceFeed | AggregatorPriceFeed
     if is_signed:
         feed = SignedPriceFeed(
@@ -227,8 +246,8 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
             aggregator,
             HEARTBEAT,
             CONFIDENCE_FRACTION,
-            None,
-            0,
+            sequencer if has_sequencer else None,
+            GRACE_PERIOD,
         )
     market = factory.create_market(token, feed, POOL_NAME, POOL_SYMBOL, params, risk, sender=owner)
     if created != abi.word(market.address):
@@ -253,9 +272,12 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
         feed,
         aggregator,
         PriceRelay(chain, relay_address, aggregator),
+        sequencer,
+        TokenMock(chain, coarse_address, TOO_MANY_DECIMALS),
     )
 
 
+SET_ROUND = abi.encoder("set_round(uint256,int256,uint256,uint256,uint256)")
 PARAMS_TYPE = f"({','.join(['uint256'] * 8)},uint256[4])"
 RISK_TYPE = (
     f"({','.join(['uint256'] * 4)},uint256[4],uint256[4],{','.join(['uint256'] * 7)},"

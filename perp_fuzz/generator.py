@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lockstep.edges import find_edge
 from lockstep.prices import PricePoint
 from lockstep.step import Step
-from perp_fuzz.actions import ACTIONS, HOOKS, NO_HOOK
+from perp_fuzz.actions import ACTIONS, HOOKS, INTRUSIONS, NO_HOOK
 from perp_fuzz.deployment import (
     ADDRESSES,
     ATTACKER,
@@ -64,7 +64,7 @@ OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
 OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
 HEART = (*OF_POSITION, "continue_backlog", "deposit", "mint", "withdraw", "redeem", "update_price")
 WEIGHTS = (
-    dict.fromkeys(ACTIONS, 1.3)
+    dict.fromkeys(ACTIONS, 1.1)
     | dict.fromkeys(HEART, 3.6)
     | {
         "open": 6.5,
@@ -75,6 +75,8 @@ WEIGHTS = (
         "seize": 0.5,
         "donate": 1.0,
         "propose_params": 0.8,
+        "create_market": 0.4,
+        "set_sequencer": 0.4,
     }
 )
 _NAMES = list(WEIGHTS)
@@ -92,6 +94,7 @@ class Generator:
         self.engine = twin.system.engine
         self.params = self.engine.PARAMS
         self.is_signed = isinstance(twin.system.feed, SignedPriceFeed)
+        self.is_down = False  # the sequencer
         self.clock = 0  # what waiting has added to the times of the path
         self.unit = 10**twin.system.token.decimals
         self.deposits: int = twin.config.get("deposit", 400_000)
@@ -151,12 +154,20 @@ class Generator:
         market, token = self.market, self.system.token
         if token.fee_bps and rng.random() < 0.75:
             return "set_fee"
+        if (self._missing("market") or self._missing("pool")) and rng.random() < 0.4:
+            return "donate"
+        if self.is_down and rng.random() < 0.3:
+            return "set_sequencer"
+        if (market._halted or not market._is_priced(self.marks)) and rng.random() < 0.3:
+            return "publish"
         if self.twin.hook != NO_HOOK and rng.random() < 0.6:
             return "set_hook"
         if market._backlog and not token.fee_bps and rng.random() < 0.5:
             return rng.choice(("continue_backlog", "liquidate", "liquidate"))
         name = _NAMES[bisect(_CUMULATIVE, rng.random() * _CUMULATIVE[-1])]
         live = len(self.twin.live)
+        if name in ADDS_RISK and self.at < self.engine._reduce_only_until and rng.random() < 0.75:
+            name = rng.choice(("publish", "close", "add_margin", "reduce", "publish"))
         if token.fee_bps and name not in PULLING:
             # A token that keeps a fee may not enter; one that starts to later is not covered.
             return "add_margin" if live else "deposit"
@@ -435,6 +446,9 @@ class Generator:
         return "approve_token", role, (rng.choice(("market", "pool")), amount)
 
     def donate(self, rng: random.Random) -> Drawn:
+        for name in ("market", "pool"):
+            if short := self._missing(name):
+                return "donate", ATTACKER, (name, short)
         receiver = rng.choice(("market", "pool", "attacker", "trader_0", "lp_0"))
         return "donate", ATTACKER, (receiver, rng.randrange(5 * self.unit))
 
@@ -485,6 +499,11 @@ class Generator:
         restore = ("donate", ATTACKER, (name, amount))
         self.episode = iter((*tried[: rng.randrange(1, 4)], (restore, "valid")))
         return "seize", ATTACKER, (name, amount)
+
+    def _missing(self, name: str) -> int:
+        """What was seized and not given back."""
+        address = getattr(self.system, name).address
+        return max(self._booked(name) - self.system.token.balanceOf[address], 0)
 
     def _booked(self, name: str) -> int:
         if name == "pool":
@@ -570,7 +589,18 @@ class Generator:
         return ROLE_OF[self.system.configurator.owner]
 
     def intrude(self, rng: random.Random) -> Drawn:
-        return "intrude", ATTACKER, (ATTACKER, rng.randrange(1000 * self.unit))
+        way = rng.randrange(len(INTRUSIONS))
+        return "intrude", rng.choice((ATTACKER, *OWNERS)), (way, rng.randrange(1000 * self.unit))
+
+    def create_market(self, rng: random.Random) -> Drawn:
+        return "create_market", ROLE_OF[self.system.factory.owner], (rng.randrange(7),)
+
+    def set_sequencer(self, rng: random.Random) -> Drawn:
+        """It stops, or comes back; or nobody knows when it did."""
+        self.is_down = not self.is_down
+        since = self.at if rng.random() < 0.9 else 0
+        rounds = (1, int(self.is_down), since, self.at, 1)
+        return "set_sequencer", KEEPERS[0], rounds
 
     # Invalid actions: a valid one with one thing broken
 
@@ -579,7 +609,7 @@ class Generator:
         _, actor, args = getattr(self, name)(rng)
         changed = list(args)
         numbers = [i for i, value in enumerate(args) if isinstance(value, int)]
-        if name in ("set_fee", "seize", "answer"):
+        if name in ("set_fee", "seize", "answer", "intrude", "set_sequencer"):
             return None
         kind = rng.randrange(4)
         if name == "publish":
@@ -786,6 +816,10 @@ class Generator:
             edge = find_edge(due, now, latest) if latest > now else None
             if edge is not None:
                 self.at = max(edge[1] + off, now)
+                if rng.random() < 0.4:
+                    owner = ROLE_OF[position.owner]
+                    worst = 0 if position.side == LONG else ANY
+                    return "close", owner, (position_id, worst)
                 return "liquidate", rng.choice(KEEPERS), (position_id,)
         return None
 
@@ -959,5 +993,6 @@ class Generator:
 
 NOBODYS = Position(ADDRESSES[TRADERS[0]], LONG, 0, WAD, 1, WAD, 0, 0, 0, 0)
 NEED_POSITION = frozenset(OF_POSITION)
+ADDS_RISK = frozenset(("open", "increase", "remove_margin"))
 # Actions that pull tokens from their caller: a token that keeps a fee makes them revert.
 PULLING = frozenset(("set_fee", "open", "add_margin", "fund_insurance", "deposit", "mint"))

@@ -7,6 +7,7 @@ from typing import Any
 from perp_fuzz.deployment import ADDRESSES, PUBLISHERS
 from perp_fuzz.signing import by_address
 from python_model.modules.constants import FRACTION_UNIT, WAD
+from python_model.perp_market import MarketParams
 from python_model.risk_engine import RiskParams
 
 # Percent of the value at the start of the run.
@@ -69,6 +70,21 @@ def risk_variant(base: RiskParams, number: int) -> RiskParams:
 
 def _changed(base: RiskParams, name: str, value: Any) -> RiskParams:
     return base._replace(**{name: value})
+
+
+def market_variant(base: MarketParams, risk: RiskParams, number: int) -> tuple[bool, Any, Any]:
+    """Whether the token has too many decimals, and parameters with one fault; the last has none."""
+    faults: tuple[dict[str, Any], ...] = (
+        {},
+        {"min_size": 0},
+        {"max_price_age": 0},
+        {"liquidation_penalty": 0},
+        {"tier_sizes": base.tier_sizes[::-1]},
+        {"skew_scale": base.skew_scale // 10_000},
+        {},
+    )
+    number %= len(faults)
+    return number == 0, base._replace(**faults[number]), risk
 
 
 def publishers_variant(number: int) -> list[object]:
