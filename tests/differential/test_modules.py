@@ -9,10 +9,17 @@ from harness import answer, harness, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from python_model.modules import fixed_point, funding_index, margin_math, trigger_key
+from python_model.modules import (
+    dynamic_margin,
+    fixed_point,
+    funding_index,
+    margin_math,
+    trigger_key,
+)
 from python_model.modules.constants import MAX_MARGIN, MAX_PRICE, MAX_SIZE, WAD
 
 MODULES = {
+    "dynamic_margin": dynamic_margin,
     "fixed_point": fixed_point,
     "funding_index": funding_index,
     "margin_math": margin_math,
@@ -31,8 +38,15 @@ FRACTION = whole(0, WAD)
 DECIMALS = st.integers(0, 18)
 NOTIONAL_SCALE = DECIMALS.map(lambda decimals: 10 ** (36 - decimals))
 VALUE_SCALE = DECIMALS.map(lambda decimals: 10 ** (45 - decimals))
+SECONDS = whole(60, 7 * 86_400)
 SKEW = whole(-2 * MAX_SIZE, 2 * MAX_SIZE)
 RATE = whole(-(2**91), 2**91)
+
+
+def crowding_bounds() -> st.SearchStrategy[tuple[int, int]]:
+    """Lower and upper: the bounds on parameters keep them apart."""
+    pairs = st.tuples(whole(0, WAD - 1), whole(1, WAD))
+    return pairs.map(lambda pair: (min(pair), max(min(pair) + 1, *pair)))
 
 
 def partial_fractions() -> st.SearchStrategy[tuple[int, int]]:
@@ -42,6 +56,21 @@ def partial_fractions() -> st.SearchStrategy[tuple[int, int]]:
 
 
 INPUTS: dict[str, dict[str, st.SearchStrategy[tuple[int, ...]]]] = {
+    "dynamic_margin": {
+        "_change": st.tuples(PRICE, PRICE),
+        "_next_variance": st.tuples(
+            whole(0, dynamic_margin.MAX_CHANGE**2), UINT, whole(0, 2**48), SECONDS
+        ),
+        "_volatility": st.tuples(whole(0, dynamic_margin.MAX_CHANGE**2)),
+        "_volatility_multiplier": st.tuples(
+            whole(0, dynamic_margin.MAX_CHANGE**2), FRACTION, whole(WAD, 100 * WAD)
+        ),
+        "_utilisation": st.tuples(UINT, UINT),
+        "_initial_fraction": st.tuples(
+            FRACTION, whole(WAD, 100 * WAD), FRACTION, FRACTION, crowding_bounds()
+        ).map(lambda drawn: (*drawn[:4], *drawn[4])),
+        "_ramped": st.tuples(FRACTION, FRACTION, whole(0, 2**32 - 1), whole(0, 2**32 - 1)),
+    },
     "fixed_point": {
         "_mul_div_down": st.tuples(UINT, UINT, UINT),
         "_mul_div_up": st.tuples(UINT, UINT, UINT),
@@ -57,14 +86,7 @@ INPUTS: dict[str, dict[str, st.SearchStrategy[tuple[int, ...]]]] = {
     },
     "margin_math": {
         "_position_value": st.tuples(SIDE, SIZE, ENTRY_PRICE, FUNDING, PRICE, FUNDING, VALUE_SCALE),
-        "_side_value": st.tuples(
-            SIDE,
-            SIZE,
-            whole(0, 2 * MAX_SIZE * MAX_PRICE),
-            whole(-(2**231), 2**231),
-            PRICE,
-            FUNDING,
-        ),
+        "_marked_value": st.tuples(SIDE, SIZE, ENTRY_PRICE, FUNDING),
         "_fraction_of_notional_up": st.tuples(SIZE, PRICE, FRACTION, NOTIONAL_SCALE),
         "_fill_price": st.tuples(SIDE, PRICE, whole(-(2**107), 2**107), SIZE),
         "_partial_size_down": st.tuples(
