@@ -9,16 +9,23 @@ from typing import Any
 
 from market_world import (
     ANY_PRICE,
+    FRICTIONLESS,
     PARAMS,
+    RISK,
     ROLE,
+    Feed,
     World,
+    address,
+    params_of,
     tiers,
     wad,
 )
 
 from python_model.evm import MAX_UINT256, Contract
+from python_model.liquidity_pool import Account
 from python_model.modules import errors
-from python_model.modules.constants import LONG, MAX_MARGIN, MAX_PRICE, MAX_SIZE, WAD
+from python_model.modules.constants import LONG, MAX_MARGIN, MAX_SIZE, SHORT, WAD
+from python_model.perp_market import SETTLEMENT_DELAY
 from python_model.testing.token_mock import TokenMock
 
 Call = Callable[[], Any]
@@ -68,7 +75,7 @@ def with_backlog() -> tuple[World, int]:
     for _ in range(40):
         world.open(LONG, 1, "5.5", by="other_trader")
     assert world.publish(95) == 32
-    assert world.market.has_backlog()
+    assert world.market.totals().has_backlog
     return world, position_id
 
 
@@ -78,7 +85,7 @@ FAST_FUNDING: dict[str, Any] = {
     "skew_scale": wad(200_000),
     "max_funding_rate": wad("0.0002"),
     "liquidation_penalty": wad("0.006"),
-    "tiers": tiers((1_000, "0.0125", "0.012")),
+    **tiers((1_000, "0.0125", "0.012")),
 }
 
 
@@ -104,6 +111,26 @@ def with_refusing_token() -> tuple[World, int]:
     world.publish(99)
     world.token.is_refusing = True  # type: ignore[attr-defined]
     return world, position_id
+
+
+def held(world: World) -> World:
+    """The price has jumped and waits for a second one; the oldest is still fresh."""
+    world.publish(300)
+    assert world.market.totals().is_halted
+    return world
+
+
+def restricted(world: World) -> World:
+    """The guardian lets nobody add risk for an hour."""
+    guardian = ROLE["guardian"]
+    world.configurator.guardian_restrict(world.market, 3_600, sender=guardian)
+    return world
+
+
+def short_of_tokens(world: World) -> World:
+    """A unit that the market has booked is no longer there."""
+    world.token.transfer(ROLE["keeper"], 1, sender=world.market.address)
+    return world
 
 
 def without_allowance(world: World, name: str) -> None:
@@ -176,7 +203,7 @@ def _() -> tuple[World, Call]:
 
 @refusal("PerpMarket.open", errors.OPEN_INTEREST_CAP)
 def _() -> tuple[World, Call]:
-    return opening(World(), size=PARAMS.max_open_interest + 1)
+    return opening(World(max_open_interest=wad(9), max_skew=wad(9)))
 
 
 @refusal("PerpMarket.open", errors.SKEW_CAP)
@@ -201,7 +228,7 @@ def _() -> tuple[World, Call]:
 
 @refusal("PerpMarket.open", errors.TIER_EXCEEDED)
 def _() -> tuple[World, Call]:
-    return opening(World(tiers=tiers((9, "0.05", "0.02"))))
+    return opening(World(**tiers((9, "0.05", "0.02"))))
 
 
 @refusal("PerpMarket.open", errors.ALLOWANCE_TOO_LOW)
@@ -274,7 +301,7 @@ def _() -> tuple[World, Call]:
 
 @refusal("PerpMarket.increase", errors.OPEN_INTEREST_CAP)
 def _() -> tuple[World, Call]:
-    return increasing(with_position(), size=PARAMS.max_open_interest)
+    return increasing(with_position(max_open_interest=wad(19), max_skew=wad(19)))
 
 
 @refusal("PerpMarket.increase", errors.SKEW_CAP)
@@ -299,7 +326,7 @@ def _() -> tuple[World, Call]:
 
 @refusal("PerpMarket.increase", errors.TIER_EXCEEDED)
 def _() -> tuple[World, Call]:
-    return increasing(with_position(tiers=tiers((19, "0.05", "0.02"))))
+    return increasing(with_position(**tiers((19, "0.05", "0.02"))))
 
 
 @refusal("PerpMarket.increase", errors.ALLOWANCE_TOO_LOW)
@@ -383,7 +410,7 @@ def _() -> tuple[World, Call]:
         maker_fee=one_percent,
         taker_fee=one_percent,
         liquidation_penalty=wad("0.0025"),
-        tiers=tiers((1_000, "0.006", "0.005")),
+        **tiers((1_000, "0.006", "0.005")),
     )
     position_id = world.open(LONG, 10, "16.1")
     return reducing((world, position_id), size=9 * WAD)
@@ -394,7 +421,7 @@ def _() -> tuple[World, Call]:
     """The profit would make the margin larger than a packed word holds."""
     world = World(price=1, cash=0)
     world.pool.deposit(MAX_MARGIN - 1, ROLE["lp"], sender=ROLE["lp"])
-    size = PARAMS.max_open_interest
+    size = RISK.max_open_interest
     position_id = world.market.open(LONG, size, MAX_MARGIN, ANY_PRICE[LONG], sender=ROLE["trader"])
     world.publish(2)
     return reducing((world, position_id), size=size // 2)
@@ -519,11 +546,12 @@ def own_position_arguments(name: str, position_id: int) -> tuple[int, ...]:
         "add_margin": (position_id, 1),
         "remove_margin": (position_id, 1),
         "liquidate": (position_id,),
+        "settle": (position_id,),
     }[name]
 
 
 def _enter_identity_cases(name: str) -> None:
-    if name != "liquidate":
+    if name not in ("liquidate", "settle"):
 
         @refusal(f"PerpMarket.{name}", errors.NOT_OWNER)
         def _() -> tuple[World, Call]:
@@ -545,7 +573,7 @@ def _enter_identity_cases(name: str) -> None:
         return world, call(world.market, name, *arguments, by="trader")
 
 
-for _name in ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate"):
+for _name in ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate", "settle"):
     _enter_identity_cases(_name)
 
 
@@ -582,6 +610,79 @@ def _() -> tuple[World, Call]:
     world, _ = with_loser()
     world.market.accrue(sender=ROLE["keeper"])
     return world, call(world.market, "continue_backlog", 32, by="keeper")
+
+
+@refusal("PerpMarket.update_price", errors.CONFIDENCE_TOO_WIDE)
+def _() -> tuple[World, Call]:
+    world = World()
+    world.wait(1)
+    confidence = int(11 * WAD)
+    publish = world.feed.publish
+    now = world.chain.timestamp
+    return world, lambda: publish(100 * WAD, now, confidence, sender=ROLE["publisher"])
+
+
+@refusal("PerpMarket.continue_backlog", errors.HALTED)
+def _() -> tuple[World, Call]:
+    world = held(World())
+    return world, call(world.market, "continue_backlog", 32, by="keeper")
+
+
+@refusal("PerpMarket.liquidate", errors.HALTED)
+def _() -> tuple[World, Call]:
+    world, position_id = with_position()
+    return held(world), call(world.market, "liquidate", position_id, by="keeper")
+
+
+@refusal("PerpMarket.settle", errors.NOT_EXPIRED)
+def _() -> tuple[World, Call]:
+    world, position_id = with_position()
+    world.wait(SETTLEMENT_DELAY)
+    return world, call(world.market, "settle", position_id, by="keeper")
+
+
+@refusal("PerpMarket.settle", errors.TRANSFER_FAILED)
+def _() -> tuple[World, Call]:
+    world, position_id = with_loser()
+    world.wait(SETTLEMENT_DELAY)
+    return world, call(world.market, "settle", position_id, by="keeper")
+
+
+# Market: what a price that is held, a restriction and missing tokens refuse
+
+Act = Callable[[tuple[World, int]], tuple[World, Call]]
+ACTS: dict[str, Act] = {
+    "open": lambda case: opening(case[0]),
+    "increase": lambda case: increasing(case),
+    "remove_margin": lambda case: removing(case),
+    "reduce": lambda case: reducing(case),
+    "close": lambda case: closing(case),
+}
+ADDS_RISK = ("open", "increase", "remove_margin")
+
+
+def _enter_state_cases(name: str, act: Act) -> None:
+    @refusal(f"PerpMarket.{name}", errors.HALTED)
+    def _() -> tuple[World, Call]:
+        world, position_id = with_position()
+        return act((held(world), position_id))
+
+    if name not in ADDS_RISK:
+        return
+
+    @refusal(f"PerpMarket.{name}", errors.REDUCE_ONLY)
+    def _() -> tuple[World, Call]:
+        world, position_id = with_position()
+        return act((restricted(world), position_id))
+
+    @refusal(f"PerpMarket.{name}", errors.BOOKS_BROKEN)
+    def _() -> tuple[World, Call]:
+        world, position_id = with_position(is_watched=False)
+        return act((short_of_tokens(world), position_id))
+
+
+for _name, _act in ACTS.items():
+    _enter_state_cases(_name, _act)
 
 
 # Market: ledgers
@@ -651,28 +752,16 @@ def _() -> tuple[World, Call]:
 # Pool
 
 
-@refusal("LiquidityPool.set_market", errors.NOT_DEPLOYER)
-def _() -> tuple[World, Call]:
-    world = World()
-    return world, call(world.pool, "set_market", world.market, by="attacker")
-
-
-@refusal("LiquidityPool.set_market", errors.ALREADY_SET)
-def _() -> tuple[World, Call]:
-    world = World()
-    return world, call(world.pool, "set_market", world.market, by="factory")
-
-
 @refusal("LiquidityPool.pay_profit", errors.NOT_MARKET)
 def _() -> tuple[World, Call]:
     world = World()
-    return world, call(world.pool, "pay_profit", 1, by="attacker")
+    return world, call(world.pool, "pay_profit", ROLE["trader"], 1, by="attacker")
 
 
 @refusal("LiquidityPool.pay_profit", errors.TRANSFER_FAILED)
 def _() -> tuple[World, Call]:
     world, _ = with_refusing_token()
-    return world, call(world.pool, "pay_profit", 1, by=world.market.address)
+    return world, call(world.pool, "pay_profit", ROLE["trader"], 1, by=world.market.address)
 
 
 @refusal("LiquidityPool.collect_loss", errors.NOT_MARKET)
@@ -697,6 +786,25 @@ def redeeming(world: World, shares: int = 1_000_000_000) -> tuple[World, Call]:
     return world, call(world.pool, "redeem", shares, ROLE["lp"], ROLE["lp"], by="lp")
 
 
+@refusal("LiquidityPool.withdraw_claim", errors.NOTHING_TO_WITHDRAW)
+def _() -> tuple[World, Call]:
+    world = World()
+    return world, call(world.pool, "withdraw_claim", by="trader")
+
+
+@refusal("LiquidityPool.withdraw_claim", errors.TRANSFER_FAILED)
+def _() -> tuple[World, Call]:
+    """The pool owes the trader 900, and another has just lost something to it."""
+    world = World(cash=100, token=RefusingToken, **FRICTIONLESS | {"reserve_fraction": 10**15})
+    winner = world.open(LONG, 100, 2_000)
+    loser = world.open(SHORT, 100, 20_000, by="other_trader")
+    world.publish(110)
+    world.close(winner)
+    world.reduce(loser, 10, by="other_trader")
+    world.token.is_refusing = True  # type: ignore[attr-defined]
+    return world, call(world.pool, "withdraw_claim", by="trader")
+
+
 Move = Callable[..., tuple[World, Call]]
 MOVES: dict[str, Move] = {
     "deposit": depositing,
@@ -709,7 +817,7 @@ MOVES: dict[str, Move] = {
 def _enter_pool_cases(name: str, move: Move) -> None:
     @refusal(f"LiquidityPool.{name}", errors.STALE_PRICE)
     def _() -> tuple[World, Call]:
-        world = World()
+        world, _ = with_position()
         world.wait(PARAMS.max_price_age + 1)
         return move(world)
 
@@ -719,6 +827,12 @@ def _enter_pool_cases(name: str, move: Move) -> None:
 
 
 def _enter_pool_deposit_cases(name: str, move: Move) -> None:
+    @refusal(f"LiquidityPool.{name}", errors.BOOKS_BROKEN)
+    def _() -> tuple[World, Call]:
+        world = World(is_watched=False)
+        world.token.transfer(ROLE["keeper"], 1, sender=world.pool.address)
+        return move(world)
+
     @refusal(f"LiquidityPool.{name}", errors.DEPOSIT_LIMIT)
     def _() -> tuple[World, Call]:
         return move(World(), MAX_UINT256 >> 130)
@@ -754,7 +868,7 @@ for _name in ("deposit", "mint"):
 
 def with_precious_shares() -> World:
     """A share is worth thousands of token units: traders have lost to a nearly empty pool."""
-    world = World(cash=0, reserve_fraction=1, tiers=tiers((1_000_000, "0.5", "0.05")))
+    world = World(cash=0, reserve_fraction=1, **tiers((1_000_000, "0.5", "0.05")))
     world.pool.deposit(10, ROLE["lp"], sender=ROLE["lp"])
     position_id = world.open(LONG, 1000, 90_000)
     world.publish(60)
@@ -800,67 +914,14 @@ def _() -> tuple[World, Call]:
     return redeeming(World(), 1)  # a thousandth of a token unit
 
 
-# Feed
-
-
-def publishing(
-    world: World, price: int = 99 * WAD, delay: int = 0, by: str = "publisher"
-) -> tuple[World, Call]:
-    return world, call(world.feed, "publish", price, world.chain.timestamp + delay, by=by)
-
-
-@refusal("PriceFeed.set_market", errors.NOT_DEPLOYER)
-def _() -> tuple[World, Call]:
-    world = World()
-    return world, call(world.feed, "set_market", world.market, by="owner")
-
-
-@refusal("PriceFeed.set_market", errors.ALREADY_SET)
-def _() -> tuple[World, Call]:
-    world = World()
-    return world, call(world.feed, "set_market", world.market, by="factory")
-
-
-@refusal("PriceFeed.publish", errors.NOT_PUBLISHER)
-def _() -> tuple[World, Call]:
-    return publishing(World(), by="attacker")
-
-
-@refusal("PriceFeed.publish", errors.ZERO_PRICE)
-def _() -> tuple[World, Call]:
-    return publishing(World(), price=0)
-
-
-@refusal("PriceFeed.publish", errors.PRICE_TOO_LARGE)
-def _() -> tuple[World, Call]:
-    return publishing(World(), price=MAX_PRICE + 1)
-
-
-@refusal("PriceFeed.publish", errors.FUTURE_PRICE)
-def _() -> tuple[World, Call]:
-    return publishing(World(), delay=1)
-
-
-@refusal("PriceFeed.publish", errors.STALE_PRICE)
-def _() -> tuple[World, Call]:
-    world = World()
-    world.wait(100)
-    return publishing(world, delay=-61)
-
-
-@refusal("PriceFeed.publish", errors.OLD_PRICE)
-def _() -> tuple[World, Call]:
-    return publishing(World())  # as old as the last one
-
-
 # Factory
 
 
 def creating(decimals: int = 6, **changes: Any) -> tuple[World, Call]:
     world = World()
     token = TokenMock(world.chain, "0x" + "77" * 20, decimals)
-    params = PARAMS._replace(**changes)
-    arguments = (token, ROLE["publisher"], "pool", "LP", params)
+    params, risk = params_of(changes)
+    arguments = (token, Feed(world.chain, address(0xFEED)), "pool", "LP", params, risk)
     return world, call(world.factory, "create_market", *arguments, by="owner")
 
 
@@ -886,12 +947,86 @@ def _() -> tuple[World, Call]:
 
 @refusal("MarketFactory.create_market", errors.BAD_TIERS)
 def _() -> tuple[World, Call]:
-    return creating(tiers=tiers((10, "0.05", "0.05")))
+    return creating(**tiers((10, "0.05", "0.05")))
 
 
 @refusal("MarketFactory.create_market", errors.BAD_SKEW_SCALE)
 def _() -> tuple[World, Call]:
-    return creating(skew_scale=PARAMS.max_open_interest)
+    return creating(skew_scale=RISK.max_open_interest)
+
+
+@refusal("MarketFactory.create_market", errors.BAD_VOLATILITY)
+def _() -> tuple[World, Call]:
+    return creating(volatility_window=0)
+
+
+@refusal("MarketFactory.create_market", errors.BAD_CROWDING)
+def _() -> tuple[World, Call]:
+    return creating(crowding_lower=WAD)
+
+
+@refusal("MarketFactory.create_market", errors.BAD_BREAKERS)
+def _() -> tuple[World, Call]:
+    return creating(max_jump=0)
+
+
+@refusal("MarketFactory.create_market", errors.BAD_LOSS_LIMITS)
+def _() -> tuple[World, Call]:
+    return creating(max_profit_share=0)
+
+
+@refusal("MarketFactory.create_market", errors.BAD_UNITS)
+def _() -> tuple[World, Call]:
+    return creating(taker_fee=RISK.taker_fee + 1)
+
+
+# Engine
+
+
+ENGINE_CALLS: dict[str, tuple[Any, ...]] = {
+    "observe_price": (100 * WAD, 0, 2 * 10**9, 0, 0),
+    "record_update": (0, 0, Account(0, 0, 0)),
+    "choose_deleveraged": (100 * WAD, [0, 0], 1, 0, 0, 32),
+    "cover_shortfall": (1, 1),
+}
+
+
+def _enter_engine_case(name: str, arguments: tuple[Any, ...]) -> None:
+    @refusal(f"RiskEngine.{name}", errors.NOT_MARKET)
+    def _() -> tuple[World, Call]:
+        world = World()
+        return world, call(world.engine, name, *arguments, by="configurator")
+
+
+for _name, _arguments in ENGINE_CALLS.items():
+    _enter_engine_case(_name, _arguments)
+
+
+@refusal("RiskEngine.observe_price", errors.CONFIDENCE_TOO_WIDE)
+def _() -> tuple[World, Call]:
+    world = World()
+    arguments = (100 * WAD, 11 * WAD, world.chain.timestamp + 1, 100 * WAD, world.chain.timestamp)
+    return world, call(world.engine, "observe_price", *arguments, by=world.market.address)
+
+
+@refusal("RiskEngine.set_params", errors.NOT_CONFIGURATOR)
+def _() -> tuple[World, Call]:
+    world = World()
+    return world, call(world.engine, "set_params", RISK, by="owner")
+
+
+@refusal("RiskEngine.set_params", errors.BAD_TIERS)
+def _() -> tuple[World, Call]:
+    """On the way down the old maintenance still holds, so the new initial one must be above it."""
+    world = World()
+    risk = RISK._replace(initial_fractions=(2 * 10**16,) * 4, maintenance_fractions=(10**16,) * 4)
+    return world, call(world.engine, "set_params", risk, by="configurator")
+
+
+@refusal("RiskEngine.restrict", errors.NOT_CONFIGURATOR)
+def _() -> tuple[World, Call]:
+    world = World()
+    return world, call(world.engine, "restrict", 2 * 10**9, by="guardian")
 
 
 # Re-entry: the token calls back in the middle of a transfer
@@ -910,6 +1045,7 @@ def market_calls(world: World) -> dict[str, Call]:
         "update_price": lambda: market.update_price(attacker, sender=attacker),
         "continue_backlog": lambda: market.continue_backlog(1, sender=attacker),
         "liquidate": lambda: market.liquidate(1, sender=attacker),
+        "settle": lambda: market.settle(1, sender=attacker),
         "accrue": lambda: market.accrue(sender=attacker),
         "withdraw_credit": lambda: market.withdraw_credit(sender=attacker),
         "collect_fees": lambda: market.collect_fees(sender=attacker),
@@ -920,12 +1056,13 @@ def market_calls(world: World) -> dict[str, Call]:
 def pool_calls(world: World) -> dict[str, Call]:
     pool, attacker = world.pool, ROLE["attacker"]
     return {
-        "pay_profit": lambda: pool.pay_profit(1, sender=world.market.address),
+        "pay_profit": lambda: pool.pay_profit(attacker, 1, sender=world.market.address),
         "collect_loss": lambda: pool.collect_loss(1, sender=world.market.address),
         "deposit": lambda: pool.deposit(1_000, attacker, sender=attacker),
         "mint": lambda: pool.mint(1_000, attacker, sender=attacker),
         "withdraw": lambda: pool.withdraw(1, attacker, attacker, sender=attacker),
         "redeem": lambda: pool.redeem(1_000, attacker, attacker, sender=attacker),
+        "withdraw_claim": lambda: pool.withdraw_claim(sender=attacker),
     }
 
 
