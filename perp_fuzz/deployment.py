@@ -216,42 +216,24 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
     )
     created = transact(owner, factory_address, abi.selector(signature) + arguments)
 
-    chain = Chain(GENESIS_TIME + 1, created_address)
-    configurator = Configurator(chain, configurator_address, guardian, owner)
-    factory = MarketFactory(chain, factory_address, configurator, treasury, owner)
-    token = TokenMock(chain, token_address, decimals)
-    aggregator = AggregatorMock(chain, aggregator_address, FEED_DECIMALS)
-    sequencer = AggregatorMock(chain, sequencer_address, 0)
-    # It has been up since long before.
-    runs = (1, 0, GENESIS_TIME - 1, GENESIS_TIME - 1, 1)
-    transact(owner, sequencer_address, SET_ROUND(*runs))
-    sequencer.set_round(*runs, sender=owner)
-    feed: SignedPriceFeed | AggregatorPriceFeed
-    if is_signed:
-        feed = SignedPriceFeed(
-            chain,
-            feed_address,
-            factory_address,
+    system = deploy_model(
+        config,
+        Addresses(
             configurator_address,
-            FEED_ID,
-            FEED_DECIMALS,
-            publishers,
-            QUORUM,
-        )
-    else:
-        feed = AggregatorPriceFeed(
-            chain,
-            feed_address,
             factory_address,
-            aggregator,
-            HEARTBEAT,
-            CONFIDENCE_FRACTION,
-            sequencer if has_sequencer else None,
-            GRACE_PERIOD,
-        )
-    market = factory.create_market(token, feed, POOL_NAME, POOL_SYMBOL, params, risk, sender=owner)
+            token_address,
+            aggregator_address,
+            sequencer_address,
+            coarse_address,
+            relay_address,
+            feed_address,
+        ),
+    )
+    market, token = system.market, system.token
     if created != abi.word(market.address):
         raise RuntimeError("set-up failed: the model derives another market address")
+    # It has been up since long before.
+    transact(owner, sequencer_address, SET_ROUND(*SEQUENCER_RUNS))
 
     mint, approve = abi.encoder("mint(address,uint256)"), abi.encoder("approve(address,uint256)")
     for address in ADDRESSES.values():
@@ -261,6 +243,58 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
         for spender in (market.address, market.pool.address):
             transact(address, token_address, approve(spender, MAX_UINT256))
             token.approve(spender, MAX_UINT256, sender=address)
+    return system
+
+
+class Addresses(NamedTuple):
+    """Where the contracts are that no contract creates."""
+
+    configurator: str
+    factory: str
+    token: str
+    aggregator: str
+    sequencer: str
+    coarse_token: str
+    relay: str
+    feed: str
+
+
+def deploy_model(config: Config, at: Addresses) -> System:
+    """The model's half alone; nobody has tokens yet."""
+    params, risk = params_of(config)
+    decimals = config["decimals"]
+    owner, guardian = ADDRESSES["owner_0"], ADDRESSES["guardian_0"]
+    chain = Chain(GENESIS_TIME + 1, created_address)
+    configurator = Configurator(chain, at.configurator, guardian, owner)
+    factory = MarketFactory(chain, at.factory, configurator, ADDRESSES["treasury_0"], owner)
+    token = TokenMock(chain, at.token, decimals)
+    aggregator = AggregatorMock(chain, at.aggregator, FEED_DECIMALS)
+    sequencer = AggregatorMock(chain, at.sequencer, 0)
+    sequencer.set_round(*SEQUENCER_RUNS, sender=owner)
+    feed: SignedPriceFeed | AggregatorPriceFeed
+    if config.get("feed", "aggregator") == "signed":
+        feed = SignedPriceFeed(
+            chain,
+            at.feed,
+            at.factory,
+            at.configurator,
+            FEED_ID,
+            FEED_DECIMALS,
+            [ADDRESSES[role] for role in by_address(*PUBLISHERS)],
+            QUORUM,
+        )
+    else:
+        feed = AggregatorPriceFeed(
+            chain,
+            at.feed,
+            at.factory,
+            aggregator,
+            HEARTBEAT,
+            CONFIDENCE_FRACTION,
+            sequencer if config.get("sequencer") else None,
+            GRACE_PERIOD,
+        )
+    market = factory.create_market(token, feed, POOL_NAME, POOL_SYMBOL, params, risk, sender=owner)
     return System(
         chain,
         token,
@@ -271,12 +305,13 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
         market.engine,
         feed,
         aggregator,
-        PriceRelay(chain, relay_address, aggregator),
+        PriceRelay(chain, at.relay, aggregator),
         sequencer,
-        TokenMock(chain, coarse_address, TOO_MANY_DECIMALS),
+        TokenMock(chain, at.coarse_token, TOO_MANY_DECIMALS),
     )
 
 
+SEQUENCER_RUNS = (1, 0, GENESIS_TIME - 1, GENESIS_TIME - 1, 1)
 SET_ROUND = abi.encoder("set_round(uint256,int256,uint256,uint256,uint256)")
 PARAMS_TYPE = f"({','.join(['uint256'] * 8)},uint256[4])"
 RISK_TYPE = (

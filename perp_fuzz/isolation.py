@@ -17,27 +17,23 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lockstep import abi
-from lockstep.engines.base import GENESIS_TIME, Engine, open_engine
+from lockstep.engines.base import Engine, open_engine
 from perp_fuzz.actions import Codec
 from perp_fuzz.deployment import (
     ADDRESSES,
-    DEFAULT_PARAMS,
-    POOL_NAME,
-    POOL_SYMBOL,
     TOKENS,
     WAD,
+    Addresses,
     Overrides,
     System,
     compile_contracts,
     created_address,
     deploy,
+    deploy_model,
 )
 from perp_fuzz.words import position_words
-from python_model.evm import MAX_UINT256, Chain, Revert
-from python_model.market_factory import MarketFactory
-from python_model.modules.constants import LONG, MAX_SIZE, SHORT
-from python_model.perp_market import Tier
-from python_model.testing.token_mock import TokenMock
+from python_model.evm import MAX_UINT256, Revert
+from python_model.modules.constants import FRACTION_UNIT, LONG, MAX_MARGIN, MAX_SIZE, SHORT
 
 RUINED = "trader_5"
 WHALE = "trader_0"
@@ -48,21 +44,27 @@ DECIMALS = (14, 16, 18)
 MOST_OPENS = 12  # with the whale and the ruined one far from the 32 that one call looks at
 SIZE = 10**10
 
-PARAMS = DEFAULT_PARAMS._replace(
-    min_size=SIZE // 2,
-    max_open_interest=10**13,
-    max_skew=10**13,
-    skew_scale=MAX_SIZE,
-    max_funding_rate=0,
-    max_utilisation_rate=0,
-    max_price_age=86_400,
-    tiers=(
-        Tier(2 * SIZE, 20 * 10**15, 10 * 10**15),
-        Tier(5 * SIZE, 40 * 10**15, 20 * 10**15),
-        Tier(10 * SIZE, 100 * 10**15, 50 * 10**15),
-        Tier(200 * SIZE, 200 * 10**15, 100 * 10**15),
-    ),
-)
+PARAMS: dict[str, Any] = {
+    "min_size": SIZE // 2,
+    "max_open_interest": 10**13,
+    "max_skew": 10**13,
+    "skew_scale": MAX_SIZE,
+    "max_funding_rate": 0,
+    "max_utilisation_rate": 0,
+    "max_price_age": 86_400,
+    "tier_sizes": [2 * SIZE, 5 * SIZE, 10 * SIZE, 200 * SIZE],
+    # Nor do volatility, a crowded pool and breakers, which speak of the market as a whole.
+    "max_volatility_multiplier": WAD,
+    "crowding_lower": WAD - FRACTION_UNIT,
+    "crowding_upper": WAD,
+    "max_jump": WAD,
+    "max_moves": [WAD, WAD],
+    "max_liquidated_size": MAX_SIZE,
+    "max_pool_loss": WAD,
+    "max_bad_debt": MAX_MARGIN,
+    "max_insurance_draw": WAD,
+    "max_profit_share": WAD,
+}
 
 # Bits of a position's words that say where it is filed: its neighbours and the epoch it was seen.
 KEPT = (2**176 - 1, 2**200 - 1, MAX_UINT256)
@@ -140,7 +142,7 @@ class Subject:
             self.ids.get(arg, MAX_UINT256) if isinstance(arg, tuple) else arg for arg in move.args
         )
         if move.action == "publish":
-            args = (args[0], self.now)
+            args = (args[0], 1, self.now, 0)
         is_done, reason, value = self.call(move.action, move.actor, args)
         if move.action == "open":
             number = self.opens.get(move.actor, 0)
@@ -181,18 +183,16 @@ class ModelSubject(Subject):
     """The Python model."""
 
     def __init__(self, decimals: int) -> None:
-        chain = Chain(GENESIS_TIME + 1, created_address)
         owner = ADDRESSES["owner_0"]
-        factory = MarketFactory(chain, created_address(owner, 0), ADDRESSES["treasury_0"], owner)
-        token = TokenMock(chain, created_address(owner, 1), decimals)
-        market = factory.create_market(
-            token, ADDRESSES["publisher_0"], POOL_NAME, POOL_SYMBOL, PARAMS, sender=owner
+        system = deploy_model(
+            {"decimals": decimals, "params": PARAMS},
+            Addresses(*(created_address(owner, nonce) for nonce in range(len(Addresses._fields)))),
         )
         for role in (*OWNERS, RUINED, "lp_0"):
-            token.mint(ADDRESSES[role], 10 ** (decimals + 12), sender=owner)
-            for spender in (market, market.pool):
-                token.approve(spender.address, MAX_UINT256, sender=ADDRESSES[role])
-        super().__init__(System(chain, token, factory, market, market.pool, market.feed))
+            system.token.mint(ADDRESSES[role], 10 ** (decimals + 12), sender=owner)
+            for spender in (system.market, system.pool):
+                system.token.approve(spender.address, MAX_UINT256, sender=ADDRESSES[role])
+        super().__init__(system)
 
     def call(self, action: str, actor: str, args: tuple[Any, ...]) -> tuple[bool, str, int]:
         chain = self.system.chain
@@ -215,7 +215,7 @@ class ModelSubject(Subject):
         return (
             self.system.token.balanceOf[owner],
             market.credit_of[owner],
-            market.claim_of[owner],
+            self.system.pool.claim_of[owner],
         )
 
 
@@ -223,13 +223,13 @@ class ContractSubject(Subject):
     """The contracts on an engine."""
 
     def __init__(self, decimals: int, engine: Engine, overrides: Overrides | None) -> None:
-        params = PARAMS._asdict() | {"tiers": [list(tier) for tier in PARAMS.tiers]}
-        config = {"decimals": decimals, "params": params}
+        config = {"decimals": decimals, "params": PARAMS}
         super().__init__(deploy(engine, config, overrides))
         self.engine = engine
         artifacts = compile_contracts(overrides)
         market = artifacts["PerpMarket"]
-        self._slots = {name: market.slot(name) for name in ("_positions", "credit_of", "claim_of")}
+        self._slots = {name: market.slot(name) for name in ("_positions", "credit_of")}
+        self._claims = artifacts["LiquidityPool"].slot("claim_of")
         self._balances = artifacts[TOKENS["standard"]].slot("token_ledger.balanceOf")
 
     def call(self, action: str, actor: str, args: tuple[Any, ...]) -> tuple[bool, str, int]:
@@ -256,7 +256,7 @@ class ContractSubject(Subject):
         return (
             storage(token, abi.mapping_slot(self._balances, owner)),
             storage(market, abi.mapping_slot(slots["credit_of"], owner)),
-            storage(market, abi.mapping_slot(slots["claim_of"], owner)),
+            storage(self.system.pool.address, abi.mapping_slot(self._claims, owner)),
         )
 
     def close(self) -> None:
