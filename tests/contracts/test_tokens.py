@@ -8,9 +8,12 @@ import pytest
 from both_forms import ANY, PRICE, BothForms
 
 import perp_fuzz.deployment
-from perp_fuzz.deployment import ADDRESSES, ROOT, WAD
+from perp_fuzz.deployment import ADDRESSES, FEED_DECIMALS, FEED_ID, PUBLISHERS, ROOT, WAD
+from perp_fuzz.feeds import SOUND
+from perp_fuzz.signing import Signer, by_address
 from python_model.liquidity_pool import TRANSFER_DID_NOT_SUCCEED
 from python_model.modules import errors
+from python_model.signed_price_feed import SignedPriceFeed
 from python_model.testing.token_mock import TokenMock
 
 MOCK = "contracts/testing/TokenMock.vy"
@@ -138,13 +141,17 @@ def arguments(types: list[str]) -> list[Any]:
 LOCKED = {
     "market": [
         *("open", "increase", "reduce", "close", "add_margin", "remove_margin", "update_price"),
-        *("continue_backlog", "liquidate", "accrue", "withdraw_credit", "collect_fees"),
-        "fund_insurance",
+        *("continue_backlog", "liquidate", "settle", "accrue", "withdraw_credit"),
+        *("collect_fees", "fund_insurance"),
     ],
-    "pool": ["pay_profit", "collect_loss", "deposit", "mint", "withdraw", "redeem"],
+    "pool": [
+        *("pay_profit", "collect_loss", "withdraw_claim", "deposit", "mint", "withdraw", "redeem"),
+    ],
 }
-# No lock: bound once by the deployer, and snekmate's share token, which calls nobody.
-UNLOCKED = {"market": [], "pool": ["set_market", "transfer", "transferFrom", "approve"]}
+# No lock: snekmate's share token, which calls nobody.
+UNLOCKED = {"market": [], "pool": ["transfer", "transferFrom", "approve"]}
+# A pool function entered from a market's transfer finds the market locked.
+ACCRUING = ("withdraw_claim", "deposit", "mint", "withdraw", "redeem")
 
 
 @pytest.mark.parametrize("contract", LOCKED)
@@ -165,8 +172,7 @@ def test_a_function_cannot_be_re_entered_from_a_transfer(
     types = state_changing(market, contract)[inner]
     market.reenter(f"{contract}.{inner}", *arguments(types))
     values = args(market, position_id)
-    if outer.startswith(contract) or inner in ("deposit", "mint", "withdraw", "redeem"):
-        # A pool function entered from a market's transfer finds the market locked.
+    if outer.startswith(contract) or inner in ACCRUING:
         market.refuses(errors.REENTRANT_CALL, role, outer, *values)
         market.reenter("")
         market.does(role, outer, *values)
@@ -176,10 +182,39 @@ def test_a_function_cannot_be_re_entered_from_a_transfer(
         assert succeeds or reason
 
 
-def test_a_price_cannot_be_published_from_a_transfer(market: BothForms) -> None:
-    market.does("owner_0", "feed.set_publisher", market.system.token.address)
+def test_a_price_cannot_be_brought_from_a_transfer(market: BothForms) -> None:
     market.now += 1
-    market.reenter("feed.publish", PRICE, market.now)
+    market.does("keeper_0", "relay.answer", PRICE - 1, 1, market.now, SOUND)
+    market.reenter("market.update_price", "attacker")
     market.refuses(errors.REENTRANT_CALL, "trader_0", "market.fund_insurance", 1)
-    market.reenter("feed.publish", PRICE, market.now + 1)
-    market.refuses(errors.FUTURE_PRICE, "trader_0", "market.fund_insurance", 1)
+
+
+def test_a_signed_price_cannot_be_brought_from_a_transfer() -> None:
+    path = "contracts/testing/token_ledger.vy"
+    source = Path(ROOT / path).read_text()
+    assert source.count("Bytes[260]") == 2
+    roomy = source.replace("Bytes[260]", "Bytes[1024]")  # a batch of reports is long
+    with BothForms(feed="signed", overrides={path: roomy}) as market:
+        market.start()
+        feed = market.system.feed
+        assert isinstance(feed, SignedPriceFeed)
+        signer = Signer(market.system.chain, feed.address, FEED_ID, FEED_DECIMALS)
+        header = signer.header(market.now + 1)
+        reports = [signer.report(role, header, PRICE, 1) for role in by_address(*PUBLISHERS[:3])]
+        market.reenter("feed.publish", header, reports)
+        market.refuses(errors.FUTURE_PRICE, "trader_0", "market.fund_insurance", 1)
+        market.now += 1
+        market.refuses(errors.REENTRANT_CALL, "trader_0", "market.fund_insurance", 1)
+
+
+# A token that takes back what it has moved
+
+
+@pytest.mark.parametrize("amount", [1, 10**9])
+def test_a_token_that_seizes_leaves_the_exits_open(market: BothForms, amount: int) -> None:
+    position_id = market.open(margin=3_000)
+    market.open("trader_2", margin=3_000)
+    market.does("owner_0", "token.seize", "market", amount)
+    opening = (0, WAD, 1_000 * market.unit, ANY)
+    market.refuses(errors.BOOKS_BROKEN, "trader_1", "market.open", *opening)
+    assert market.does("trader_0", "market.close", position_id, 0) > 0
