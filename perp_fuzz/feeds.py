@@ -5,8 +5,6 @@ A flaw is a number, so that a step stays a line of numbers and replays alike eve
 
 from typing import Any
 
-from eth_abi.abi import encode as abi_encode
-
 from lockstep import abi
 from lockstep.engines.base import CHAIN_ID
 from perp_fuzz.deployment import ADDRESSES, ATTACKER, FEED_DECIMALS, PUBLISHERS, System
@@ -156,12 +154,10 @@ class Rounds:
         """Target and calldata."""
         answer = self._answer(*numbers)
         if self.is_brought:
-            data = abi_encode(
-                ["address", "bytes", "uint256", "bool", "address"],
-                [self.system.market.address, *answer, ADDRESSES[self._recipient(numbers)]],
-            )
-            return self.relay.address, BRING + data
-        return self.relay.address, ANSWER + abi_encode(["bytes", "uint256", "bool"], answer)
+            recipient = ADDRESSES[self._recipient(numbers)]
+            head = abi.words(self.system.market.address, 160, *answer[1:], recipient)
+            return self.relay.address, BRING + head + _tail(answer[0])
+        return self.relay.address, ANSWER + abi.words(96, *answer[1:]) + _tail(answer[0])
 
     def call_model(self, sender: str, *numbers: int) -> Any:
         """The same call on the model."""
@@ -207,3 +203,8 @@ class Rounds:
         elif flaw == 10:
             output = b""
         return output, decimals, flaw == 1
+
+
+def _tail(data: bytes) -> bytes:
+    """Bytes as the ABI has them: length, content, filled up to words."""
+    return abi.word(len(data)) + data + bytes(-len(data) % 32)

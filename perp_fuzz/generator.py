@@ -154,11 +154,12 @@ class Generator:
         market, token = self.market, self.system.token
         if token.fee_bps and rng.random() < 0.75:
             return "set_fee"
-        if (self._missing("market") or self._missing("pool")) and rng.random() < 0.4:
+        if not self.twin.seen.token_is_sound and rng.random() < 0.4 and self._is_short():
             return "donate"
         if self.is_down and rng.random() < 0.3:
             return "set_sequencer"
-        if (market._halted or not market._is_priced(self.marks)) and rng.random() < 0.3:
+        oldest = market._marks.price_time + self.params.max_price_age
+        if (market._halted or oldest < self.at) and rng.random() < 0.3:
             return "publish"
         if self.twin.hook != NO_HOOK and rng.random() < 0.6:
             return "set_hook"
@@ -499,6 +500,9 @@ class Generator:
         restore = ("donate", ATTACKER, (name, amount))
         self.episode = iter((*tried[: rng.randrange(1, 4)], (restore, "valid")))
         return "seize", ATTACKER, (name, amount)
+
+    def _is_short(self) -> bool:
+        return self._missing("market") + self._missing("pool") > 0
 
     def _missing(self, name: str) -> int:
         """What was seized and not given back."""
