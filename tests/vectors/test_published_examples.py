@@ -41,7 +41,7 @@ def market(maintenance: str, **changes: object) -> World:
         cash=10**7,
         **FRICTIONLESS
         | {
-            "tiers": only,
+            **only,
             "max_open_interest": wad(1_000_000),
             "max_skew": wad(1_000_000),
             "liquidation_penalty": wad("0.001"),
@@ -66,8 +66,7 @@ def test_dydx_short_is_liquidated_near_3174_60() -> None:
 
 def short_of_dydx() -> tuple[World, int]:
     # The initial fraction of this tier lets 1000 open a notional of 9000.
-    world = market("0.05", tiers=tiers((1_000_000, "0.1", "0.05")))
-    world.publish(3000)
+    world = market("0.05", price=3000, **tiers((1_000_000, "0.1", "0.05")))
     return world, world.open_at_mark(SHORT, 3, 1000)
 
 
@@ -103,10 +102,9 @@ def test_dydx_insurance_example() -> None:
 
 def test_dydx_insurance_example_in_a_market() -> None:
     """dYdX documentation, insurance fund, through the integer market: to the token unit."""
-    world = market("0.03", tiers=tiers((1_000_000, "0.1", "0.03")))
-    world.publish(1)
+    world = market("0.03", price=1, **tiers((1_000_000, "0.1", "0.03")))
     world.market.fund_insurance(world.tokens(50), sender=ROLE["lp"])
-    cash = world.pool.cash
+    cash = world.pool.cash()
     world.open_at_mark(LONG, 500, 100)
     assert world.publish("0.77") == 1
     _, owner, size, price, value, penalty, _, returned, used, bad_debt = world.event(
@@ -117,7 +115,7 @@ def test_dydx_insurance_example_in_a_market() -> None:
     assert used == world.tokens(15)
     assert (penalty, returned, bad_debt) == (0, 0, 0)
     assert world.market.solvency().insurance == world.tokens(35)
-    assert world.pool.cash - cash == world.tokens(115)
+    assert world.pool.cash() - cash == world.tokens(115)
 
 
 def test_dydx_loss_mechanism() -> None:
@@ -134,21 +132,25 @@ def test_dydx_loss_mechanism_in_a_market() -> None:
     """dYdX documentation, contract loss mechanism: the winner can receive 100, not 500.
 
     Shared part: what the losing margin does not cover is not there. Here the pool stands between;
-    with one token unit in it the winner gets the loser's 100 and that unit, the rest is a claim."""
+    with two token units in it the winner gets the loser's 100 and those, the rest is a claim, and
+    he is deleveraged, since the pool can carry no profit any more."""
     world = World(
         cash=0,
         price=1,
-        **FRICTIONLESS | {"tiers": tiers((1_000, "0.1", "0.03")), "reserve_fraction": 1},
+        **FRICTIONLESS | tiers((1_000, "0.1", "0.03")) | {"reserve_fraction": 1},
     )
-    world.pool.deposit(1, ROLE["lp"], sender=ROLE["lp"])
+    world.pool.deposit(2, ROLE["lp"], sender=ROLE["lp"])
     winner = world.open(LONG, 500, 100, by="trader")
     world.market.open(SHORT, wad(500), world.tokens(100), 0, sender=ROLE["other_trader"])
     assert world.publish(2) == 1
     assert world.market.bad_debt == world.tokens(400)
-    paid = world.close(winner)
-    profit = world.tokens(500)
-    assert paid == world.tokens(100) + world.tokens(100) + 1
-    assert world.market.claim_of[ROLE["trader"]] == profit - world.tokens(100) - 1
+    assert not world.is_open(winner)
+    position_id, owner, _, _, profit, claim, *_ = world.event("PositionSettled")
+    assert (position_id, owner) == (winner, ROLE["trader"])
+    assert 0 <= world.tokens(500) - profit <= 1
+    paid = world.market.withdraw_credit(sender=ROLE["trader"])
+    assert paid == world.tokens(100) + world.tokens(100) + 2
+    assert world.pool.claim_of[ROLE["trader"]] == claim == profit - world.tokens(100) - 2
     world.assert_books_balance()
 
 
@@ -208,8 +210,7 @@ def test_toobit_long_is_liquidated_at_1483() -> None:
 
 def test_toobit_long_in_a_market_is_liquidated_at_1483() -> None:
     """Toobit help centre, margin ratio, through the integer market."""
-    world = market("0.01", tiers=tiers((1_000_000, "0.02", "0.01")))
-    world.publish(1500)
+    world = market("0.01", price=1500, **tiers((1_000_000, "0.02", "0.01")))
     position_id = world.open_at_mark(LONG, 10, 300)
     assert world.publish(1500) == 0
     assert world.publish(1483) == 1
@@ -225,8 +226,7 @@ def test_bitmex_loss_never_exceeds_the_margin(price: str) -> None:
     from the bankruptcy price of 96 on exactly that."""
     long = lot(LONG, "1", "4", "100")
     assert exact.bankruptcy_price(long, ZERO) == 96
-    world = market("0.03", tiers=tiers((1_000_000, "0.035", "0.03")))
-    world.publish(100)
+    world = market("0.03", **tiers((1_000_000, "0.035", "0.03")))
     world.market.fund_insurance(world.tokens(1000), sender=ROLE["lp"])
     position_id = world.open_at_mark(LONG, 1, 4)
     world.publish(price)
@@ -266,9 +266,11 @@ def test_synthetix_fill_price() -> None:
 
 def test_synthetix_fill_price_in_a_market() -> None:
     """Synthetix v3 perps market, fill price, through the integer market."""
-    world = market("0.05", skew_scale=wad(1_000_000), max_open_interest=wad(500), max_skew=wad(500))
-    world.publish(1200)
-    fill_price, _ = world.market.quote(LONG, wad(100))
+    cap = wad(500)
+    world = market(
+        "0.05", price=1200, skew_scale=wad(1_000_000), max_open_interest=cap, max_skew=cap
+    )
+    fill_price, _ = world.quote(LONG, 100)
     assert fill_price == wad("1200.06")
     position_id = world.open(LONG, 100, 100_000)
     assert world.position(position_id).entry_price == wad("1200.06")
