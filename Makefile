@@ -9,7 +9,7 @@ SHELL := bash
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
 # environment carries it past the shell's parser.
 VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES UPDATE ONLY \
-  PAIRS DATA POSITIONS
+  PAIRS DATA POSITIONS CRASH
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
@@ -58,8 +58,9 @@ isolation: python ## Show that a trader's ruin is nothing to the others (PAIRS= 
 
 crashes: python ## Replay crashes on the model with a crowd of traders
 ## DATA=directory of the price files (without it a synthetic crash)
-## SEED=1 POSITIONS=4000 ONLY=name UPDATE=1 (records docs/crashes.md)
-	@$(RUN) options crashes DATA SEED POSITIONS ONLY UPDATE
+## SEED=1 POSITIONS=4000 ONLY=name PRICES=file START= CRASH= END= (another window of either)
+## UPDATE=1 (records docs/crashes.md)
+	@$(RUN) options crashes DATA SEED POSITIONS ONLY PRICES START CRASH END UPDATE
 
 size: python ## Runtime size of every contract
 	@$(RUN) python scripts/_ci/check_sizes.py

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from lockstep.cli import FuzzCommand, Whole
 from lockstep.errors import InputError
+from lockstep.prices import parse_time
 from lockstep.regression import write_whole
 from lockstep.report import check_writable
 from simulation.replay import Fault, Result, replay
@@ -29,7 +30,7 @@ def run(scenario: Scenario, data: Path | None, seed: int, positions: int) -> lis
     """The scenario without and with dynamic leverage."""
     tape = read_tape(scenario, data, seed)
     tiers = BUILT_IN
-    if scenario.file and data is not None:
+    if scenario.symbol and data is not None:
         tiers = read_tiers(data / FILE, scenario.symbol)
     return [
         replay(tape, tiers, is_dynamic, seed=seed, positions=positions)
@@ -66,42 +67,78 @@ def crashes_command() -> click.Command:
 
     names = [scenario.name for scenario in (*SCENARIOS, SYNTHETIC)]
     options = [
-        click.Option(
-            ["--data"],
-            type=click.Path(path_type=Path),
-            help="Directory of the price files and of the leverage tiers. Without it the built-in "
-            "synthetic crash is replayed.",
-        ),
-        click.Option(["--seed"], type=Whole(0), default=1, show_default=True, help="Of the crowd."),
-        click.Option(
-            ["--positions"],
-            type=Whole(1),
-            default=4_000,
-            show_default=True,
-            help="Traders with a position each; some are flat at any moment.",
-        ),
-        click.Option(["--only"], type=click.Choice(names), help="One crash of them."),
+        _option("data", click.Path(path_type=Path), "Directory of price files and margin tiers."),
+        _option("only", click.Choice(names), "One of the crashes."),
+        _option("prices", click.Path(path_type=Path), "Another file, on built-in margin tiers."),
+        _option("start", str, "Of another window of --only or --prices: 2020-03-12 or unix time."),
+        _option("crash", str, "When the figures of that window start; without it halfway."),
+        _option("end", str, "The moment that window ends."),
+        _option("seed", Whole(0), "Of the crowd.", 1),
+        _option("positions", Whole(1), "Traders with a position each.", 4_000),
         click.Option(["--update"], is_flag=True, help="Record the tables in docs/crashes.md."),
     ]
     text = (
         "Replay crashes on the model with a seeded crowd of traders, once without dynamic "
-        "leverage and once with: what is liquidated, lost, paid and refused."
+        "leverage and once with: what is liquidated, lost, paid and refused. Without --data and "
+        "--prices it is a synthetic crash."
         "\n\n\b\nExamples:\n  make crashes\n  make crashes DATA=prices ONLY=xbt-march-2020"
+        "\n  make crashes PRICES=bars.csv.gz START=2021-05-17 CRASH=2021-05-19 END=2021-05-20"
         "\n\nExit codes: 0 the promises held, 1 one was broken, 2 bad input."
     )
     return FuzzCommand("crashes", callback=callback, params=list(options), help=text)
 
 
-def _crashes(data: Path | None, seed: int, positions: int, only: str | None, update: bool) -> int:
+def _option(name: str, kind: Any, text: str, default: Any = None) -> click.Option:
+    shown = default is not None
+    return click.Option([f"--{name}"], type=kind, default=default, help=text, show_default=shown)
+
+
+def choose(
+    data: Path | None,
+    only: str | None,
+    prices: Path | None,
+    start: str | None,
+    crash: str | None,
+    end: str | None,
+) -> list[Scenario]:
+    """The crashes that the options ask for."""
+    found = [s for s in (*SCENARIOS, SYNTHETIC) if only in (None, s.name)]
+    if prices is not None:
+        if only or not (start and end):
+            raise InputError(f"{prices}: give --start and --end with it, and leave --only out")
+        found = [Scenario(prices.name, "", prices.name, "", start, "", end, bar_seconds=0)]
+    elif data is None:
+        found = [scenario for scenario in found if not scenario.file]
+        if not found:
+            raise InputError(f"{only} needs the price files: give their directory with --data")
+    if not (start or crash or end):
+        return found
+    if len(found) > 1 or not found[0].file or not (start and end):
+        raise InputError("a window is --start and --end of one file: give --only or --prices")
+    first, last = parse_time(start), parse_time(end)
+    middle = parse_time(crash) if crash else (first + last) // 2
+    if not first < middle < last:
+        raise InputError(f"the crash is not between {start} and {end}: move one of them")
+    title = f"{found[0].file}, {start} to {end}"
+    return [found[0]._replace(title=title, start=start, crash=str(middle), end=end)]
+
+
+def _crashes(
+    data: Path | None,
+    seed: int,
+    positions: int,
+    update: bool,
+    only: str | None,
+    prices: Path | None,
+    **window: str | None,
+) -> int:
     if data is not None and not data.is_dir():
         raise InputError(f"{data}: no such directory; it holds the price files")
-    chosen = [s for s in (*SCENARIOS, SYNTHETIC) if (data or not s.file) and only in (None, s.name)]
-    if not chosen:
-        raise InputError(f"{only} needs the price files: give their directory with --data")
+    chosen = choose(data, only, prices, **window)
     text = ""
     if update:
-        if data is None or only:
-            raise InputError("--update records all crashes: give --data and leave --only out")
+        if data is None or only or prices:
+            raise InputError("--update records all crashes: give --data alone")
         check_writable(DOCUMENT)
         text = DOCUMENT.read_text(encoding="utf-8")
         document_with(text, [])
@@ -109,7 +146,7 @@ def _crashes(data: Path | None, seed: int, positions: int, only: str | None, upd
     tables = []
     for scenario in chosen:
         try:
-            results = run(scenario, data, seed, positions)
+            results = run(scenario, prices.parent if prices else data, seed, positions)
         except Fault as fault:
             console.print(f"BROKEN in {scenario.name}: {fault}", highlight=False, markup=False)
             return 1
@@ -120,5 +157,5 @@ def _crashes(data: Path | None, seed: int, positions: int, only: str | None, upd
         tables.append(f"### {scenario.title}\n\n{markdown(results)}")
     if update:
         write_whole(DOCUMENT, document_with(text, tables))
-    console.print("no look at all positions found one left to liquidate, and the books added up")
+    console.print("no look at all positions found a broken promise")
     return 0

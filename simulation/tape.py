@@ -4,6 +4,7 @@ import gzip
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ class Scenario(NamedTuple):
     start: str
     crash: str
     end: str
-    bar_seconds: int = MINUTE
+    bar_seconds: int = MINUTE  # zero: as the file's bars are spaced
     is_stamped_at_end: bool = False
 
 
@@ -125,6 +126,7 @@ def read_tape(scenario: Scenario, directory: Path | None, seed: int = 1) -> Tape
         bar._replace(at=bar.at - shift)
         for bar in read_bars(path, str(start - CALM_DAYS * DAY + shift), str(end + shift))
     ]
+    step = step or _spacing(bars)
     before = [bar for bar in bars if bar.at < start]
     window = [bar for bar in bars if bar.at >= start]
     if not before or not window:
@@ -138,6 +140,11 @@ def read_tape(scenario: Scenario, directory: Path | None, seed: int = 1) -> Tape
         volatility(observations(before, step)),
         outages,
     )
+
+
+def _spacing(bars: Sequence[Bar]) -> int:
+    steps = [later.at - bar.at for bar, later in pairwise(bars)]
+    return int(statistics.median(steps)) if steps else MINUTE
 
 
 def _synthetic_tape(scenario: Scenario, seed: int) -> Tape:
