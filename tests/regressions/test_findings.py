@@ -12,6 +12,8 @@ from market_world import (
     ANY_PRICE,
     FRICTIONLESS,
     FUNDS,
+    PARAMS,
+    RISK,
     ROLE,
     Number,
     World,
@@ -24,7 +26,7 @@ from lockstep.edges import find_edge, smallest_accepted
 from python_model.evm import Revert
 from python_model.modules import errors, trigger_key
 from python_model.modules.constants import LONG, MAX_VISITS, MIN_NOTIONAL, SHORT, TIERS, WAD
-from python_model.price_feed import MAX_DELAY
+from python_model.signed_price_feed import MAX_DELAY, Header, Report, SignedPriceFeed
 
 LARGEST = 1_000  # open interest of a side
 SIDES = pytest.mark.parametrize("side", [LONG, SHORT])
@@ -47,7 +49,7 @@ def generous(fee: Number = 0, keeper_share: Number = 0, skew_scale: int = 0) -> 
         taker_fee=wad(fee),
         liquidation_penalty=wad("0.025"),
         keeper_share=wad(keeper_share),
-        tiers=tiers((LARGEST, "0.051", "0.05")),
+        **tiers((LARGEST, "0.051", "0.05")),
     )
 
 
@@ -89,14 +91,14 @@ def test_a_scale_that_lets_impact_exceed_the_margin_is_refused() -> None:
         max_open_interest=wad(500_000),
         max_skew=wad(100_000),
         skew_scale=wad(1_000_000),
-        tiers=tiers((500_000, "0.05", "0.025")),
+        **tiers((500_000, "0.05", "0.025")),
     )
     assert reason == errors.BAD_SKEW_SCALE
 
 
 @KEEPER_SHARES
 def test_a_scale_one_below_the_bound_is_refused(keeper_share: str) -> None:
-    least = generous(keeper_share=keeper_share).market.PARAMS.skew_scale
+    least = generous(keeper_share=keeper_share).engine.PARAMS.skew_scale
     reason = reason_of(generous, keeper_share=keeper_share, skew_scale=least - 1)
     assert reason == errors.BAD_SKEW_SCALE
 
@@ -106,19 +108,19 @@ def test_a_scale_one_below_the_bound_is_refused(keeper_share: str) -> None:
 @FEES
 def test_closing_a_thin_leg_into_own_skew_does_not_pay(side: int, size: int, fee: str) -> None:
     world = generous(fee)
-    cash = world.pool.cash
+    cash = world.pool.cash()
     thin = open_thin(world, side, wad(size))
     thick = open_thick(world, 1 - side, LARGEST)
     world.close(thin, by="attacker")
     world.close(thick, by="attacker")
     assert world.balance("attacker") <= FUNDS
-    assert world.pool.cash >= cash
+    assert world.pool.cash() >= cash
 
 
 @SIDES
 def test_trading_around_a_thin_leg_does_not_pay(side: int) -> None:
     world = generous()
-    cash = world.pool.cash
+    cash = world.pool.cash()
     thin = open_thin(world, side, wad(250))
     thick = open_thick(world, 1 - side, LARGEST)
     for _ in range(3):
@@ -127,7 +129,7 @@ def test_trading_around_a_thin_leg_does_not_pay(side: int) -> None:
     world.close(thin, by="attacker")
     world.close(thick, by="attacker")
     assert world.balance("attacker") <= FUNDS
-    assert world.pool.cash >= cash
+    assert world.pool.cash() >= cash
 
 
 # F2: a liquidation moved the skew without paying for it, and the other leg collected
@@ -141,7 +143,7 @@ def test_a_scale_bound_to_maintenance_alone_is_refused() -> None:
         skew_scale=wad(40_000),
         liquidation_penalty=wad("0.005"),
         keeper_share=wad("0.5"),
-        tiers=tiers((1_000, "0.05", "0.025")),
+        **tiers((1_000, "0.05", "0.025")),
     )
     assert reason == errors.BAD_SKEW_SCALE
 
@@ -235,7 +237,7 @@ def healthy_due_rings(world: World, ids: list[int]) -> set[int]:
     bad: set[int] = set()
     for position_id in ids:
         position = world.position(position_id)
-        fraction = market.PARAMS.tiers[position.tier].maintenance_fraction
+        fraction = world.engine.params().maintenance_fractions[position.tier]
         funding = marks.funding[position.side]
         threshold = trigger_key._threshold(position.side, marks.price, fraction, funding)
         ring = market._ring_of(position)
@@ -252,7 +254,7 @@ def test_positions_behind_as_many_due_rings_as_can_be_are_reached() -> None:
     tops = [Fraction(base * 101 // 100, WAD) for base in bases[:3]]
     rows = [(top, "0.02", "0.01") for top in (*tops, 100_000)]
     penalty = wad("0.005")
-    narrow = {"tiers": tiers(*rows), "reserve_fraction": WAD, "liquidation_penalty": penalty}
+    narrow = {**tiers(*rows), "reserve_fraction": WAD, "liquidation_penalty": penalty}
     world = World(price=price, **DUST_PARAMS | narrow)
     world.open(LONG, 10_406, 10**7, by="other_trader")  # nearly the highest utilisation fee
     victim = world.open(SHORT, 1, "1.920002")
@@ -285,27 +287,46 @@ def test_positions_behind_as_many_due_rings_as_can_be_are_reached() -> None:
         assert calls <= 2 * len(dust) // MAX_VISITS + 1
         world.market.continue_backlog(MAX_VISITS, sender=ROLE["keeper"])
     assert calls > 0
-    assert not world.market.has_backlog()
+    assert not world.market.totals().has_backlog
     assert len(healthy_due_rings(world, [i for i in dust if world.is_open(i)])) == rings
 
 
 # F9: a report from long ago could liquidate
 
 
-def test_a_report_older_than_the_greatest_delay_is_refused() -> None:
+def signed_feed() -> tuple[World, SignedPriceFeed]:
+    """A feed of one publisher with a market of its own, a while after the start."""
     world = World()
+    feed_id, publishers = b"x" * 32, [ROLE["publisher"]]
+    roles = (ROLE["factory"], ROLE["configurator"])
+    feed = SignedPriceFeed(world.chain, f"0x{0xFE:040x}", *roles, feed_id, 18, publishers, 1)
+    world.factory.create_market(world.token, feed, "pool", "LP", PARAMS, RISK, sender=ROLE["owner"])
     world.wait(1_000)
+    return world, feed
+
+
+def publish_signed(world: World, feed: SignedPriceFeed, price: int, price_time: int) -> int:
+    """Brings the publisher's own report."""
+    chain = world.chain
+    message = (chain.chain_id, feed.address, feed.FEED_ID, 18, price, 1, price_time)
+    chain.register_signature(message, price_time, 1, ROLE["publisher"])
+    header = Header(chain.chain_id, feed.FEED_ID, 18, price_time)
+    return feed.publish(header, [Report(price, 1, price_time, 1)], sender=ROLE["keeper"])
+
+
+def test_a_report_older_than_the_greatest_delay_is_refused() -> None:
+    world, feed = signed_feed()
     old = world.chain.timestamp - MAX_DELAY - 1
-    reason = reason_of(world.feed.publish, wad(50), old, sender=ROLE["publisher"])
-    assert reason == errors.STALE_PRICE
+    assert reason_of(publish_signed, world, feed, wad(50), old) == errors.STALE_PRICE
 
 
 def test_a_report_of_the_greatest_delay_is_taken() -> None:
-    world = World()
-    world.wait(1_000)
+    world, feed = signed_feed()
     price_time = world.chain.timestamp - MAX_DELAY
-    world.feed.publish(wad(101), price_time, sender=ROLE["publisher"])
-    assert world.market.marks().price_time == price_time
+    publish_signed(world, feed, wad(101), price_time)
+    market = feed.market()
+    assert market is not None
+    assert market.marks().price_time == price_time
 
 
 # F10: the largest redemption was refused when its shares were worth less than a unit
