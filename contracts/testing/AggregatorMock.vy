@@ -63,7 +63,7 @@ def set_decimals_output(output: Bytes[256]):
 @external
 def set_failing(is_round_failing: bool, is_decimals_failing: bool):
     """
-    @notice Which of the two calls revert.
+    @notice Which of the two calls revert, with what they would have returned as the reason.
     """
     self.is_round_failing = is_round_failing
     self.is_decimals_failing = is_decimals_failing
@@ -76,7 +76,8 @@ def latestRoundData() -> Bytes[256]:
     """
     @notice The last round.
     """
-    assert not self.is_round_failing
+    if self.is_round_failing:
+        raw_revert(self.round_output)
     return self.round_output
 
 
@@ -87,5 +88,6 @@ def decimals() -> Bytes[256]:
     """
     @notice Decimals of the answers.
     """
-    assert not self.is_decimals_failing
+    if self.is_decimals_failing:
+        raw_revert(self.decimals_output)
     return self.decimals_output

@@ -49,6 +49,10 @@ def update_price(recipient: address) -> uint256:
     self._settle(Feed(msg.sender), recipient)
     return self.settled
 
+@external
+def forward(target: address, data: Bytes[2_048]):
+    raw_call(target, data)
+
 @internal
 def _settle(feed: Feed, recipient: address):
     price: uint256 = 0
@@ -157,7 +161,7 @@ class FeedForms:
             return reason, None
         assert got.ok, f"{function} reverts: {abi.revert_reason(got.output)}"
         assert got.output == (b"" if value is None else abi.word(value))
-        assert got.logs == [self._log(event) for event in self.chain.events]
+        assert got.logs == [self.log_of(event) for event in self.chain.events]
         self.state(contract)
         return None, value
 
@@ -194,11 +198,8 @@ class FeedForms:
         encoded = abi_encode(types, [_plain(arg) for arg in args])
         return abi.selector(f"{function}({','.join(types)})") + encoded
 
-    def _entry(self, contract: Any, name: str) -> dict[str, Any]:
-        compiled = artifact(self._kinds[contract.address])
-        return next(item for item in compiled.abi if item.get("name") == name)
-
-    def _log(self, event: Any) -> Any:
+    def log_of(self, event: Any) -> Any:
+        """An event of the model as the contract logs it."""
         for item in artifact(self._kinds[event.address]).abi:
             if item["type"] == "event" and item["name"] == event.name:
                 fields = ", ".join(
@@ -207,6 +208,10 @@ class FeedForms:
                 )
                 return abi.Event(f"{event.name}({fields})")(event.address, *event.fields)
         raise AssertionError(f"the contract has no event {event.name}")
+
+    def _entry(self, contract: Any, name: str) -> dict[str, Any]:
+        compiled = artifact(self._kinds[contract.address])
+        return next(item for item in compiled.abi if item.get("name") == name)
 
 
 def _attempt(call: Callable[[], Any]) -> tuple[str | None, Any]:

@@ -185,6 +185,20 @@ def test_a_minority_cannot_leave_the_range_of_the_others(forms: SignedForms) -> 
             assert wad(PRICE - 1) <= price <= wad(PRICE + 1)
 
 
+def test_a_contract_that_brings_a_price_is_rewarded_itself(forms: SignedForms) -> None:
+    batch = forms.batch()
+    keeper = forms.deploy("StubMarket", StubMarket)
+    data = forms.calldata(forms.feed, "publish", *batch)
+    call = abi.selector("forward(address,bytes)") + abi.arguments(
+        ["address", "bytes"], [forms.feed.address, data]
+    )
+    got = forms.engine.call(ADDRESSES["keeper"], keeper.address, call)
+    assert got.ok
+    forms.feed.publish(*batch, sender=keeper.address)
+    assert got.logs == [forms.log_of(event) for event in forms.chain.events]
+    assert forms.chain.events[1].fields[0] == keeper.address
+
+
 def test_a_market_that_refuses_undoes_the_price(forms: SignedForms) -> None:
     forms.does("keeper", forms.market, "set_refusing", True)
     forms.publish_refuses("the market refuses", *forms.batch())
