@@ -17,7 +17,14 @@ from perp_fuzz.deployment import ROOT
 
 MARKET = "contracts/PerpMarket.vy"
 POOL = "contracts/LiquidityPool.vy"
-FEED = "contracts/PriceFeed.vy"
+SIGNED_FEED = "contracts/SignedPriceFeed.vy"
+AGGREGATOR_FEED = "contracts/AggregatorPriceFeed.vy"
+ENGINE = "contracts/RiskEngine.vy"
+CONFIGURATOR = "contracts/Configurator.vy"
+RISK_BOUNDS = "contracts/modules/risk_bounds.vy"
+DYNAMIC_MARGIN = "contracts/modules/dynamic_margin.vy"
+MEDIAN = "contracts/modules/sorted_median.vy"
+INDEX_WALK = "contracts/modules/index_walk.vy"
 FIXED_POINT = "contracts/modules/fixed_point.vy"
 FUNDING_INDEX = "contracts/modules/funding_index.vy"
 MARGIN_MATH = "contracts/modules/margin_math.vy"
@@ -26,6 +33,7 @@ TRIGGER_INDEX = "contracts/modules/trigger_index.vy"
 TRIGGER_KEY = "contracts/modules/trigger_key.vy"
 MODEL_EVM = "python_model/evm.py"
 MODEL_MARKET = "python_model/perp_market.py"
+MODEL_ENGINE = "python_model/risk_engine.py"
 MODEL_POOL = "python_model/liquidity_pool.py"
 MODEL_FUNDING_INDEX = "python_model/modules/funding_index.py"
 MODEL_MARGIN_MATH = "python_model/modules/margin_math.py"
@@ -199,8 +207,14 @@ ROUNDING = (
         "rounding",
         "a position's value is rounded up, in the trader's favour",
         MARGIN_MATH,
-        "return fixed_point._signed_div_floor(convert(size, int256) * per_unit, value_scale)",
-        "return fixed_point._signed_div_ceil(convert(size, int256) * per_unit, value_scale)",
+        (
+            "    return fixed_point._signed_div_floor(\n"
+            "        self._marked_value(side, size, price, funding)"
+        ),
+        (
+            "    return fixed_point._signed_div_ceil(\n"
+            "        self._marked_value(side, size, price, funding)"
+        ),
     ),
     _bug(
         "floor-truncates",
@@ -215,46 +229,64 @@ ROUNDING = (
         "rounding",
         "the maintenance requirement is rounded down",
         MARKET,
-        """    return equity, self._fraction_of_notional_up(
-        position.size, marks.price, PARAMS.tiers[position.tier].maintenance_fraction
-    )
-""",
-        "    return equity, "
-        + _DOWN.format(
-            "position.size * marks.price", "PARAMS.tiers[position.tier].maintenance_fraction"
-        )
-        + "\n",
+        (
+            "    return equity, self._fraction_of_notional_up(\n"
+            "        position.size, marks.price, "
+            "marks.terms.maintenance_fractions[position.tier]\n"
+            "    )\n"
+        ),
+        (
+            "    return equity, fixed_point._mul_div_down(position.size * "
+            "marks.price, marks.terms.maintenance_fractions[position.tier], "
+            "NOTIONAL_SCALE * constants.WAD)\n"
+        ),
     ),
     _bug(
         "initial-down",
         "rounding",
         "the initial requirement is rounded down",
         MARKET,
-        """    requirement: uint256 = self._fraction_of_notional_up(
-        position.size, marks.price, PARAMS.tiers[position.tier].initial_fraction
-    )
-""",
-        "    requirement: uint256 = "
-        + _DOWN.format(
-            "position.size * marks.price", "PARAMS.tiers[position.tier].initial_fraction"
-        )
-        + "\n",
+        (
+            "    requirement: uint256 = "
+            "self._fraction_of_notional_up(position.size, marks.price, fraction)\n"
+        ),
+        (
+            "    requirement: uint256 = fixed_point._mul_div_down(position.size "
+            "* marks.price, fraction, NOTIONAL_SCALE * constants.WAD)\n"
+        ),
     ),
     _bug(
         "fee-down",
         "rounding",
         "the trading fee is rounded down",
-        MARKET,
-        "return fill_price, self._fraction_of_notional_up(size, fill_price, rate)",
-        "return fill_price, " + _DOWN.format("size * fill_price", "rate"),
+        ENGINE,
+        (
+            "    fill.fee = self._fraction_of_notional_up(\n"
+            "        size,\n"
+            "        fill.price,\n"
+            "        ((fees if is_maker else fees >> 17) & MASK_17) * "
+            "constants.FRACTION_UNIT,\n"
+            "    )\n"
+        ),
+        (
+            "    fill.fee = fixed_point._mul_div_down(\n"
+            "        size * fill.price,\n"
+            "        ((fees if is_maker else fees >> 17) & MASK_17) * "
+            "constants.FRACTION_UNIT,\n"
+            "        NOTIONAL_SCALE * constants.WAD,\n"
+            "    )\n"
+        ),
     ),
     _bug(
         "penalty-down",
         "rounding",
         "the liquidation penalty is rounded down",
         MARKET,
-        "return self._fraction_of_notional_up(size, price, PARAMS.liquidation_penalty)",
-        "return " + _DOWN.format("size * price", "PARAMS.liquidation_penalty"),
+        "return self._fraction_of_notional_up(size, marks.price, marks.terms.liquidation_penalty)",
+        (
+            "return fixed_point._mul_div_down(size * marks.price, "
+            "marks.terms.liquidation_penalty, NOTIONAL_SCALE * constants.WAD)"
+        ),
     ),
     _bug(
         "buy-fill-down",
@@ -329,8 +361,14 @@ ROUNDING = (
         "rounding",
         "the keeper's reward is rounded up",
         MARKET,
-        "reward: uint256 = fixed_point._mul_div_down(penalty, PARAMS.keeper_share",
-        "reward: uint256 = fixed_point._mul_div_up(penalty, PARAMS.keeper_share",
+        (
+            "reward: uint256 = fixed_point._mul_div_down(\n"
+            "        close_out.penalty, marks.terms.keeper_share"
+        ),
+        (
+            "reward: uint256 = fixed_point._mul_div_up(\n"
+            "        close_out.penalty, marks.terms.keeper_share"
+        ),
     ),
     _bug(
         "minted-shares-up",
@@ -387,31 +425,31 @@ EDGES = (
         "tier-end",
         "comparison",
         "the last size of a tier falls into the next",
-        MARKET,
-        "if size <= PARAMS.tiers[tier].max_size:",
-        "if size < PARAMS.tiers[tier].max_size:",
+        ENGINE,
+        "if size <= PARAMS.tier_sizes[tier]:",
+        "if size < PARAMS.tier_sizes[tier]:",
     ),
     _edge(
         "open-interest-cap",
         "comparison",
         "a side may not fill its cap to the last unit",
-        MARKET,
-        "side_size <= PARAMS.max_open_interest",
-        "side_size < PARAMS.max_open_interest",
+        ENGINE,
+        "side_size <= caps & MASK_104",
+        "side_size < caps & MASK_104",
     ),
     _edge(
         "skew-cap",
         "comparison",
         "the skew may exceed its cap by one unit",
-        MARKET,
-        "side_size <= other_size + PARAMS.max_skew",
-        "side_size <= other_size + PARAMS.max_skew + 1",
+        ENGINE,
+        "side_size <= other_size + (caps >> 104)",
+        "side_size <= other_size + (caps >> 104) + 1",
     ),
     _edge(
         "minimum-size",
         "comparison",
         "a position of exactly the minimum size is refused",
-        MARKET,
+        ENGINE,
         "return size < PARAMS.min_size or (",
         "return size <= PARAMS.min_size or (",
     ),
@@ -419,9 +457,9 @@ EDGES = (
         "minimum-rest",
         "comparison",
         "reducing may leave one unit less than the minimum size",
-        MARKET,
-        "not self._is_too_small(position.size - size, marks.price)",
-        "not self._is_too_small(position.size - size + 1, marks.price)",
+        ENGINE,
+        "rest == 0 or not self._is_too_small(rest, book.price)",
+        "rest == 0 or not self._is_too_small(rest + 1, book.price)",
     ),
     _edge(
         "reduce-whole",
@@ -436,16 +474,16 @@ EDGES = (
         "comparison",
         "a price of exactly the greatest age is stale",
         MARKET,
-        "marks.price_time + PARAMS.max_price_age >= block.timestamp",
-        "marks.price_time + PARAMS.max_price_age > block.timestamp",
+        "marks.price_time + marks.terms.max_price_age >= block.timestamp",
+        "marks.price_time + marks.terms.max_price_age > block.timestamp",
     ),
     _edge(
         "reserve",
         "comparison",
         "the pool's cash may not be reserved to the last unit",
-        MARKET,
-        "reserved + (self._owed >> 128) <= staticcall pool.cash()",
-        "reserved + (self._owed >> 128) < staticcall pool.cash()",
+        ENGINE,
+        "errors._require(reserved <= book.cash, errors.RESERVE_EXCEEDED)",
+        "errors._require(reserved < book.cash, errors.RESERVE_EXCEEDED)",
     ),
     _edge(
         "acceptable-price-buy",
@@ -467,9 +505,9 @@ EDGES = (
         "maker-fee-balanced",
         "comparison",
         "a purchase whose average skew is zero gets the maker's fee",
-        MARKET,
-        "if doubled_skew < 0:",
-        "if doubled_skew <= 0:",
+        ENGINE,
+        "is_maker = doubled_skew < 0",
+        "is_maker = doubled_skew <= 0",
     ),
     _edge(
         "sweep-visits",
@@ -507,10 +545,12 @@ EDGES = (
         "partial-minimum",
         "comparison",
         "a partial liquidation may not leave exactly the minimum size",
-        MARKET,
-        "if self._is_too_small(size, marks.price) or size >= position.size:",
-        "if size == PARAMS.min_size or self._is_too_small(size, marks.price) "
-        "or size >= position.size:",
+        ENGINE,
+        "if size > constants.MAX_SIZE or self._is_too_small(size, price):",
+        (
+            "if size == PARAMS.min_size or size > constants.MAX_SIZE or "
+            "self._is_too_small(size, price):"
+        ),
     ),
     _edge(
         "margin-to-zero",
@@ -572,25 +612,25 @@ EDGES = (
         "price-not-newer",
         "comparison",
         "a second price of the same time is taken",
-        FEED,
-        "price_time > self._latest >> 88",
-        "price_time >= self._latest >> 88",
+        SIGNED_FEED,
+        "assert header.price_time > (latest",
+        "assert header.price_time >= (latest",
     ),
     _edge(
         "price-delay",
         "comparison",
         "a price of exactly the greatest delay is refused",
-        FEED,
-        "price_time + MAX_DELAY >= block.timestamp",
-        "price_time + MAX_DELAY > block.timestamp",
+        SIGNED_FEED,
+        "unsafe_add(header.price_time, MAX_DELAY) >= block.timestamp",
+        "unsafe_add(header.price_time, MAX_DELAY) > block.timestamp",
     ),
     _edge(
         "price-one-second-ahead",
         "comparison",
         "a price of the next second is taken",
-        FEED,
-        "price_time <= block.timestamp",
-        "price_time <= block.timestamp + 1",
+        SIGNED_FEED,
+        "assert header.price_time <= block.timestamp,",
+        "assert header.price_time <= block.timestamp + 1,",
     ),
 )
 
@@ -600,8 +640,12 @@ ACCRUAL = (
         "accrual",
         "what was accrued is used but not stored",
         MARKET,
-        "    marks: Marks = self._accrued()\n    self._store_marks(marks)\n    return marks\n",
-        "    marks: Marks = self._accrued()\n    return marks\n",
+        (
+            "    marks: IPerpMarket.Marks = self._accrued()\n"
+            "    self._store_marks(marks)\n"
+            "    return marks\n"
+        ),
+        "    marks: IPerpMarket.Marks = self._accrued()\n    return marks\n",
     ),
     _bug(
         "accrual-doubled",
@@ -616,26 +660,33 @@ ACCRUAL = (
         "accrual",
         "the pool's cash changes without accruing first",
         POOL,
-        "    extcall self.market.accrue()\n",
-        "",
+        "    extcall market.accrue()\n    terms",
+        "    terms",
     ),
     _bug(
         "withdrawal-without-accrual",
         "accrual",
         "paying claims changes the pool's cash without accruing first",
-        MARKET,
-        "    self._settle_marks()\n    claim: uint256",
-        "    claim: uint256",
+        POOL,
+        "    extcall market.accrue()\n    claim",
+        "    claim",
     ),
     _bug(
         "backlog-without-accrual",
         "accrual",
         "a backlog is worked off without accruing first",
         MARKET,
-        """    marks: Marks = self._settle_marks()
-    sweep: Sweep""",
-        """    marks: Marks = self._load_marks()
-    sweep: Sweep""",
+        (
+            "    marks: IPerpMarket.Marks = self._settle_marks()\n"
+            "    errors._require(not self._is_halted(), errors.HALTED)\n"
+            "    sweep"
+        ),
+        (
+            "    marks: IPerpMarket.Marks = self._load_marks()\n"
+            "    marks.terms = staticcall engine.terms(0, self._book_state(marks))\n"
+            "    errors._require(not self._is_halted(), errors.HALTED)\n"
+            "    sweep"
+        ),
     ),
     _bug(
         "utilisation-ignored",
@@ -667,57 +718,66 @@ REFILING = (
         "remove-margin-not-refiled",
         "removing margin",
         (
-            """    self._detach(position_id, position)
-    position.margin = self._change_margin(position.margin, 0, amount)
-    self._require_initial_margin(position, marks)
-    self._attach(position_id, position)
-""",
-            """    before: IPerpMarket.Position = position
-    self._detach(position_id, position)
-    position.margin = self._change_margin(position.margin, 0, amount)
-    self._require_initial_margin(position, marks)
-    self._attach_as(position_id, position, before)
-""",
+            (
+                "    self._require_initial_margin(position, marks, fraction)\n"
+                "    self._attach(position_id, position)\n"
+                "    log"
+            ),
+            (
+                "    self._require_initial_margin(position, marks, fraction)\n"
+                "    before: IPerpMarket.Position = position\n"
+                "    before.margin = position.margin + amount\n"
+                "    self._attach_as(position_id, position, before)\n"
+                "    log"
+            ),
         ),
     ),
     _unfiled(
         "increase-not-refiled",
         "increasing",
         (
-            """    self._attach(position_id, position)
-    self._add_to_ledgers(0, fee)
-    log IPerpMarket.PositionIncreased(
-""",
-            """    if before.size > 0:
-        self._attach_as(position_id, position, before)
-    else:
-        self._attach(position_id, position)
-    self._add_to_ledgers(0, fee)
-    log IPerpMarket.PositionIncreased(
-""",
+            (
+                "    self._attach(position_id, position)\n"
+                "    self._add_to_ledgers(0, fill.fee)\n"
+                "    log IPerpMarket.PositionIncreased(\n"
+            ),
+            (
+                "    if before.size > 0:\n"
+                "        self._attach_as(position_id, position, before)\n"
+                "    else:\n"
+                "        self._attach(position_id, position)\n"
+                "    self._add_to_ledgers(0, fill.fee)\n"
+                "    log IPerpMarket.PositionIncreased(\n"
+            ),
         ),
     ),
     _unfiled(
         "reduce-not-refiled",
         "reducing",
         (
-            """    self._detach(position_id, position)
-    balance: uint256 = 0
-""",
-            """    before: IPerpMarket.Position = position
-    self._detach(position_id, position)
-    balance: uint256 = 0
-""",
+            (
+                "    self._detach(position_id, position)\n"
+                "    claim: uint256 = self._take_profit(position.owner, value)\n"
+                "    position.margin"
+            ),
+            (
+                "    before: IPerpMarket.Position = position\n"
+                "    self._detach(position_id, position)\n"
+                "    claim: uint256 = self._take_profit(position.owner, value)\n"
+                "    position.margin"
+            ),
         ),
         (
-            """    self._attach(position_id, position)
-    self._add_to_ledgers(0, fee)
-    log IPerpMarket.PositionReduced(
-""",
-            """    self._attach_as(position_id, position, before)
-    self._add_to_ledgers(0, fee)
-    log IPerpMarket.PositionReduced(
-""",
+            (
+                "    self._attach(position_id, position)\n"
+                "    self._add_to_ledgers(0, fill.fee)\n"
+                "    log IPerpMarket.PositionReduced(\n"
+            ),
+            (
+                "    self._attach_as(position_id, position, before)\n"
+                "    self._add_to_ledgers(0, fill.fee)\n"
+                "    log IPerpMarket.PositionReduced(\n"
+            ),
         ),
     ),
     _unfiled(
@@ -753,8 +813,8 @@ INDEX = (
         "wrong side's index",
         "the sweep of the shorts uses the threshold of the longs' funding index",
         MARKET,
-        "PARAMS.tiers[tier].maintenance_fraction, marks.funding[side]\n",
-        "PARAMS.tiers[tier].maintenance_fraction, marks.funding[constants.LONG]\n",
+        "marks.terms.maintenance_fractions[tier], marks.funding[side]\n",
+        "marks.terms.maintenance_fractions[tier], marks.funding[constants.LONG]\n",
     ),
     _bug(
         "detach-links-swapped",
@@ -859,16 +919,16 @@ INDEX = (
         "epoch",
         "a new price in the second of the last accrual does not change the epoch",
         MARKET,
-        "        marks.price_time = price_time\n        marks.epoch += 1\n",
-        "        marks.price_time = price_time\n",
+        "            marks.price_time = price_time\n            marks.epoch += 1\n",
+        "            marks.price_time = price_time\n",
     ),
     _bug(
         "seen-not-moved",
         "epoch",
         "a healthy position is marked seen but stays first in its ring",
         MARKET,
-        "                    self._ring_heads[ring] = position.next_id\n    return sweep",
-        "    return sweep",
+        "    self._ring_heads[ring] = position.next_id\n\n\n@internal\ndef _liquidate",
+        "\n\n@internal\ndef _liquidate",
     ),
     _bug(
         "backlog-flag-kept",
@@ -886,17 +946,34 @@ LEDGERS = (
         "aggregate",
         "a position's entry funding is not added to its side's sum",
         MARKET,
-        "    self._entry_fundings[position.side] += convert(position.size, int256) "
-        "* position.entry_funding\n",
-        "",
+        (
+            "    self._entry_value += margin_math._marked_value(\n"
+            "        position.side, position.size, position.entry_price, "
+            "position.entry_funding\n"
+            "    )\n"
+        ),
+        (
+            "    self._entry_value += margin_math._marked_value(\n"
+            "        position.side, position.size, position.entry_price, 0\n"
+            "    )\n"
+        ),
     ),
     _bug(
         "entry-cost-not-removed",
         "aggregate",
         "a position's entry cost stays in its side's sum",
         MARKET,
-        "    self._entry_costs[position.side] -= position.size * position.entry_price\n",
-        "",
+        (
+            "    self._entry_value -= margin_math._marked_value(\n"
+            "        position.side, position.size, position.entry_price, "
+            "position.entry_funding\n"
+            "    )\n"
+        ),
+        (
+            "    self._entry_value -= margin_math._marked_value(\n"
+            "        position.side, position.size, 0, position.entry_funding\n"
+            "    )\n"
+        ),
     ),
     _bug(
         "reserve-not-released",
@@ -910,15 +987,15 @@ LEDGERS = (
         "claims-not-released",
         "reserve",
         "a claim that was paid stays reserved in the pool",
-        MARKET,
-        "self._store_owed((owed & MASK_128) - credit, (owed >> 128) - paid)",
-        "self._store_owed((owed & MASK_128) - credit, owed >> 128)",
+        POOL,
+        "    self.claims -= paid\n",
+        "",
     ),
     _bug(
         "claim-not-recorded",
         "claims",
         "profit the pool cannot pay is not recorded for its owner",
-        MARKET,
+        POOL,
         "        self.claim_of[owner] += claim\n",
         "",
     ),
@@ -935,33 +1012,31 @@ LEDGERS = (
         "fee to the wrong ledger",
         "the penalty of a liquidation goes to the fees",
         MARKET,
-        "self._add_to_ledgers(penalty - reward, 0)",
-        "self._add_to_ledgers(0, penalty - reward)",
+        "self._add_to_ledgers(close_out.penalty - reward, 0)",
+        "self._add_to_ledgers(0, close_out.penalty - reward)",
     ),
     _bug(
         "insurance-overused",
         "insurance",
         "the insurance reserve also pays a bankrupt position's penalty",
-        MARKET,
-        "insurance_used = min(self._ledgers & MASK_128, shortfall)",
-        "insurance_used = min(self._ledgers & MASK_128, "
-        "shortfall + self._penalty(size, marks.price))",
+        ENGINE,
+        "        min(shortfall, reserve), max(min(most",
+        "        min(shortfall + 1, reserve), max(min(most",
     ),
     _bug(
         "insurance-underused",
         "insurance",
         "a shortfall above the insurance reserve is not paid from it at all",
-        MARKET,
-        "            insurance_used = min(self._ledgers & MASK_128, shortfall)\n",
-        "            if self._ledgers & MASK_128 >= shortfall:\n"
-        "                insurance_used = shortfall\n",
+        ENGINE,
+        "        min(shortfall, reserve), max(min(most",
+        "        (shortfall if reserve >= shortfall else 0), max(min(most",
     ),
     _bug(
         "bad-debt-not-recorded",
         "bad debt",
         "what neither margin nor insurance pays is not recorded",
         MARKET,
-        "            self.bad_debt += bad_debt\n",
+        "        self.bad_debt += close_out.bad_debt\n",
         "",
     ),
     _bug(
@@ -969,8 +1044,8 @@ LEDGERS = (
         "bad debt",
         "the pool is sent bad debt, out of the others' margin",
         MARKET,
-        "pool_gain = convert(-value, uint256) - bad_debt",
-        "pool_gain = convert(-value, uint256)",
+        "close_out.pool_gain = convert(-close_out.value, uint256) - close_out.bad_debt",
+        "close_out.pool_gain = convert(-close_out.value, uint256)",
     ),
     _bug(
         "reward-to-caller",
@@ -985,8 +1060,8 @@ LEDGERS = (
         "reward",
         "the reward of a single liquidation goes to the position's owner",
         MARKET,
-        "    self._add_credit(msg.sender, reward)\n",
-        "    self._add_credit(position.owner, reward)\n",
+        "    self._settle_rewards(sweep, msg.sender)\n",
+        "    self._settle_rewards(sweep, position.owner)\n",
     ),
 )
 
@@ -1012,7 +1087,7 @@ REVERTS = (
         "revert missing",
         "trades are settled at a stale price",
         MARKET,
-        "    errors._require(self._is_fresh(marks), errors.STALE_PRICE)\n",
+        "    errors._require(self._is_priced(marks), errors.STALE_PRICE)\n",
         "",
     ),
     _bug(
@@ -1020,8 +1095,7 @@ REVERTS = (
         "revert missing",
         "anyone may have the pool pay a profit",
         POOL,
-        """    errors._require(msg.sender == self.market.address, errors.NOT_MARKET)
-    paid:""",
+        "    errors._require(msg.sender == market.address, errors.NOT_MARKET)\n    paid:",
         "    paid:",
     ),
     _bug(
@@ -1055,8 +1129,8 @@ REVERTS = (
         "state kept after a revert",
         "withdrawing nothing returns zero instead of reverting, and keeps the accrual",
         MARKET,
-        "    errors._require(credit + paid > 0, errors.NOTHING_TO_WITHDRAW)\n",
-        "    if credit + paid == 0:\n        self._exit()\n        return 0\n",
+        "    errors._require(amount > 0, errors.NOTHING_TO_WITHDRAW)\n",
+        "    if amount == 0:\n        self._exit()\n        return 0\n",
     ),
 )
 
@@ -1133,15 +1207,15 @@ MODEL = (
         "epoch",
         "a healthy position is marked seen but stays first in its ring",
         MODEL_MARKET,
-        "                        self._ring_heads[ring] = position.next_id\n        return sweep",
-        "        return sweep",
+        "        self._ring_heads[ring] = position.next_id\n\n    def _liquidate",
+        "\n    def _liquidate",
     ),
     _bug(
         "model-insurance-kept",
         "insurance",
         "what the insurance reserve paid stays in it",
         MODEL_MARKET,
-        "                self._insurance -= insurance_used\n",
+        "            self._insurance -= close_out.insurance_used\n",
         "",
     ),
     _edge(
@@ -1163,13 +1237,25 @@ COMMON = (
         (
             Edit(
                 MARGIN_MATH,
-                "return fixed_point._signed_div_floor(convert(size, int256) * per_unit",
-                "return fixed_point._signed_div_ceil(convert(size, int256) * per_unit",
+                (
+                    "    return fixed_point._signed_div_floor(\n"
+                    "        self._marked_value(side, size, price, funding)"
+                ),
+                (
+                    "    return fixed_point._signed_div_ceil(\n"
+                    "        self._marked_value(side, size, price, funding)"
+                ),
             ),
             Edit(
                 MODEL_MARGIN_MATH,
-                "return fixed_point._signed_div_floor(size * per_unit",
-                "return fixed_point._signed_div_ceil(size * per_unit",
+                (
+                    "    return fixed_point._signed_div_floor(\n"
+                    "        _marked_value(side, size, price, funding)"
+                ),
+                (
+                    "    return fixed_point._signed_div_ceil(\n"
+                    "        _marked_value(side, size, price, funding)"
+                ),
             ),
         ),
     ),
@@ -1209,13 +1295,31 @@ COMMON = (
         (
             Edit(
                 MARKET,
-                "    self._entry_costs[position.side] -= position.size * position.entry_price\n",
-                "",
+                (
+                    "    self._entry_value -= margin_math._marked_value(\n"
+                    "        position.side, position.size, position.entry_price, "
+                    "position.entry_funding\n"
+                    "    )\n"
+                ),
+                (
+                    "    self._entry_value -= margin_math._marked_value(\n"
+                    "        position.side, position.size, 0, position.entry_funding\n"
+                    "    )\n"
+                ),
             ),
             Edit(
                 MODEL_MARKET,
-                "        self._entry_costs[side] -= position.size * position.entry_price\n",
-                "",
+                (
+                    "        self._entry_value -= margin_math._marked_value(\n"
+                    "            position.side, position.size, position.entry_price, "
+                    "position.entry_funding\n"
+                    "        )\n"
+                ),
+                (
+                    "        self._entry_value -= margin_math._marked_value(\n"
+                    "            position.side, position.size, 0, position.entry_funding\n"
+                    "        )\n"
+                ),
             ),
         ),
     ),
@@ -1226,10 +1330,14 @@ COMMON = (
         (
             Edit(
                 MARKET,
-                "pool_gain = convert(-value, uint256) - bad_debt",
-                "pool_gain = convert(-value, uint256)",
+                "close_out.pool_gain = convert(-close_out.value, uint256) - close_out.bad_debt",
+                "close_out.pool_gain = convert(-close_out.value, uint256)",
             ),
-            Edit(MODEL_MARKET, "pool_gain = -value - bad_debt", "pool_gain = -value"),
+            Edit(
+                MODEL_MARKET,
+                "close_out.pool_gain = -close_out.value - close_out.bad_debt",
+                "close_out.pool_gain = -close_out.value",
+            ),
         ),
     ),
     Bug(
@@ -1239,15 +1347,21 @@ COMMON = (
         (
             Edit(
                 MARKET,
-                "    self._require_initial_margin(position, marks)\n"
-                "    self._attach(position_id, position)\n    log",
+                (
+                    "    self._require_initial_margin(position, marks, fraction)\n"
+                    "    self._attach(position_id, position)\n"
+                    "    log"
+                ),
                 "    self._attach(position_id, position)\n    log",
             ),
             Edit(
                 MODEL_MARKET,
-                "        self._require_initial_margin(position, marks)\n"
-                "        self._attach(position_id, position)\n        self.log",
-                "        self._attach(position_id, position)\n        self.log",
+                (
+                    "        self._require_initial_margin(position, marks, fraction)\n"
+                    "        self._attach(position_id, position)\n"
+                    '        self.log("MarginRemoved"'
+                ),
+                '        self._attach(position_id, position)\n        self.log("MarginRemoved"',
             ),
         ),
     ),
@@ -1275,13 +1389,13 @@ COMMON = (
         (
             Edit(
                 MARKET,
-                "reserved + (self._owed >> 128) <= staticcall pool.cash()",
-                "reserved <= staticcall pool.cash()",
+                "        cash=account.cash - min(account.cash, account.claims),\n",
+                "        cash=account.cash,\n",
             ),
             Edit(
                 MODEL_MARKET,
-                "reserved + self._claims <= self.pool.cash",
-                "reserved <= self.pool.cash",
+                "            cash=account.cash - min(account.cash, account.claims),\n",
+                "            cash=account.cash,\n",
             ),
         ),
     ),
@@ -1322,8 +1436,577 @@ COMMON = (
     ),
 )
 
+RISK = (
+    _bug(
+        "median-is-last",
+        "feed",
+        "the last report is taken for the median of three",
+        MEDIAN,
+        "    return max(min(x, y), min(max(x, y), z))",
+        "    return z",
+    ),
+    _bug(
+        "median-of-four-up",
+        "feed",
+        "the median of an even count is the upper of the two middle ones",
+        MEDIAN,
+        "    return (low & high) + ((low ^ high) >> 1)",
+        "    return high",
+    ),
+    _bug(
+        "quorum-one-less",
+        "feed",
+        "a report fewer than the quorum is enough",
+        SIGNED_FEED,
+        "assert len(reports) >= record[MAX_PUBLISHERS] >> 160",
+        "assert len(reports) + 1 >= record[MAX_PUBLISHERS] >> 160",
+    ),
+    _bug(
+        "duplicate-signer-counts",
+        "feed",
+        "one publisher may sign twice",
+        SIGNED_FEED,
+        (
+            "                self._refuse_signer(record, signer, place)\n"
+            "        place = unsafe_add(place, 1)\n"
+        ),
+        "                self._refuse_signer(record, signer, place)\n",
+    ),
+    _bug(
+        "nine-reports",
+        "feed",
+        "nine reports are let in",
+        SIGNED_FEED,
+        "assert len(reports) <= MAX_PUBLISHERS",
+        "assert len(reports) <= MAX_PUBLISHERS + 1",
+    ),
+    _bug(
+        "chain-unchecked",
+        "feed",
+        "the chain that the header names is not checked",
+        SIGNED_FEED,
+        "    assert header.chain_id == chain.id, errors.WRONG_CHAIN\n",
+        "",
+    ),
+    _bug(
+        "feed-unchecked",
+        "feed",
+        "the feed that the header names is not checked",
+        SIGNED_FEED,
+        "    assert header.feed_id == FEED_ID, errors.WRONG_FEED\n",
+        "",
+    ),
+    _bug(
+        "confidence-zero-let-in",
+        "feed",
+        "a confidence of zero is let in",
+        SIGNED_FEED,
+        "            report.confidence > 0\n            and",
+        "            True\n            and",
+    ),
+    _bug(
+        "round-of-earlier-round",
+        "feed",
+        "an answer carried over from an earlier round is taken",
+        AGGREGATOR_FEED,
+        "    errors._require(last.answered_in_round >= last.round_id, errors.EARLIER_ROUND)\n",
+        "",
+    ),
+    _bug(
+        "decimals-not-compared",
+        "feed",
+        "an aggregator that changes its decimals is believed",
+        AGGREGATOR_FEED,
+        "    errors._require(self._decimals(AGGREGATOR) == DECIMALS, errors.DECIMALS_CHANGED)\n",
+        "",
+    ),
+    _bug(
+        "sequencer-unwatched",
+        "feed",
+        "prices are taken while the sequencer stands still",
+        AGGREGATOR_FEED,
+        "    self._check_sequencer()\n",
+        "",
+    ),
+    _edge(
+        "heartbeat-one-early",
+        "feed",
+        "a round exactly as old as the heartbeat is stale",
+        AGGREGATOR_FEED,
+        "block.timestamp - last.updated_at <= HEARTBEAT",
+        "block.timestamp - last.updated_at < HEARTBEAT",
+    ),
+    _bug(
+        "confidence-unbounded",
+        "breaker",
+        "a wide confidence is never refused",
+        ENGINE,
+        "        confidence_ratio <= unsafe_mul(",
+        "        True or confidence_ratio <= unsafe_mul(",
+    ),
+    _bug(
+        "confidence-not-counted",
+        "breaker",
+        "a wide confidence does not raise the initial fraction",
+        DYNAMIC_MARGIN,
+        "fixed_point._mul_div_up(base_fraction, multiplier, constants.WAD) + confidence,",
+        "fixed_point._mul_div_up(base_fraction, multiplier, constants.WAD) + min(confidence, 0),",
+    ),
+    _edge(
+        "jump-at-the-bound",
+        "breaker",
+        "a jump of exactly the bound is held",
+        ENGINE,
+        "        elif change > max_jump:",
+        "        elif change >= max_jump:",
+    ),
+    _bug(
+        "held-price-confirmed-at-once",
+        "breaker",
+        "a second report of the same block confirms a price",
+        ENGINE,
+        "    if block.timestamp <= (pending >> 136) & MASK_48:\n        return False\n",
+        "",
+    ),
+    _bug(
+        "held-price-confirms-itself",
+        "breaker",
+        "the report that is held counts as its own confirmation",
+        ENGINE,
+        (
+            "    if is_halted and price_time <= (self._pending >> 88) & MASK_48:\n"
+            "        return False\n"
+        ),
+        "",
+    ),
+    _bug(
+        "halt-without-end",
+        "breaker",
+        "a halt does not end by itself",
+        ENGINE,
+        "    if block.timestamp >= (pending >> 184) + MAX_HALT:\n        return True\n",
+        "",
+    ),
+    _bug(
+        "halt-not-recorded",
+        "breaker",
+        "the market does not notice that a price is held",
+        MARKET,
+        "        if is_accepted == self._is_halted():\n            self._sizes ^= HALT_BIT\n",
+        "",
+    ),
+    _bug(
+        "liquidation-in-a-halt",
+        "breaker",
+        "positions are liquidated while a price waits for confirmation",
+        MARKET,
+        "    if not self._is_halted():\n        sweep = self._work_off",
+        "    if True:\n        sweep = self._work_off",
+    ),
+    _edge(
+        "move-at-the-bound",
+        "breaker",
+        "a move of exactly the bound trips",
+        ENGINE,
+        "            if change > unsafe_mul(bounds & MASK_24",
+        "            if change >= unsafe_mul(bounds & MASK_24",
+    ),
+    _bug(
+        "window-never-turns",
+        "breaker",
+        "the reference price of a window is never replaced",
+        ENGINE,
+        "            if price_time >= unsafe_add(window >> 176, (bounds >> 24) & MASK_20):",
+        "            if price_time > unsafe_add(window >> 176, (bounds >> 24) & MASK_20) + 10**9:",
+    ),
+    _edge(
+        "window-turns-late",
+        "breaker",
+        "a window turns a second late",
+        ENGINE,
+        "            if price_time >= unsafe_add(window >> 176, (bounds >> 24) & MASK_20):",
+        "            if price_time > unsafe_add(window >> 176, (bounds >> 24) & MASK_20):",
+    ),
+    _bug(
+        "one-bound-for-both-windows",
+        "breaker",
+        "the short window bounds both",
+        ENGINE,
+        "            bounds >>= 44\n",
+        "            bounds = bounds\n",
+    ),
+    _bug(
+        "cool-down-shortened",
+        "breaker",
+        "a second trip shortens what the first has set",
+        ENGINE,
+        "    until: uint256 = max(reduce_only_until, block.timestamp + (self._rules >> 204))",
+        "    until: uint256 = block.timestamp + (self._rules >> 204)",
+    ),
+    _edge(
+        "restriction-a-second-long",
+        "breaker",
+        "adding risk is refused at the very end of a restriction",
+        ENGINE,
+        "block.timestamp >= (self._state >> 128) & MASK_48, errors.REDUCE_ONLY",
+        "block.timestamp > (self._state >> 128) & MASK_48, errors.REDUCE_ONLY",
+    ),
+    _bug(
+        "restriction-ignored",
+        "breaker",
+        "size may be added while only exits are allowed",
+        ENGINE,
+        (
+            "    errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)\n"
+            "    self._require_unrestricted()\n"
+        ),
+        "    errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)\n",
+    ),
+    _bug(
+        "volume-not-summed",
+        "breaker",
+        "only the last liquidation counts for the volume",
+        ENGINE,
+        "    sum = min(sum + size, constants.MAX_SIZE)",
+        "    sum = min(size, constants.MAX_SIZE)",
+    ),
+    _bug(
+        "pool-loss-from-now",
+        "breaker",
+        "the pool loss is taken from the start of this window",
+        ENGINE,
+        "convert(results & MASK_104, int256) - RESULT_OFFSET - result",
+        "convert((results >> 104) & MASK_104, int256) - RESULT_OFFSET - result",
+    ),
+    _bug(
+        "variance-unweighted",
+        "dynamic margin",
+        "volatility does not weigh returns by time",
+        DYNAMIC_MARGIN,
+        "variance * window + change_used * change_used, 1, window + elapsed",
+        "variance * window + change_used * change_used, 1, window + 1",
+    ),
+    _bug(
+        "variance-down",
+        "dynamic margin",
+        "the variance is rounded down",
+        DYNAMIC_MARGIN,
+        "    return fixed_point._mul_div_up(\n        variance * window",
+        "    return fixed_point._mul_div_down(\n        variance * window",
+    ),
+    _bug(
+        "volatility-down",
+        "dynamic margin",
+        "the root of the variance is rounded down",
+        DYNAMIC_MARGIN,
+        "    return root + convert(root * root < daily, uint256)",
+        "    return root",
+    ),
+    _bug(
+        "crowding-from-upper",
+        "dynamic margin",
+        "crowding is measured from its upper bound",
+        DYNAMIC_MARGIN,
+        "crowding_lower) - crowding_lower",
+        "crowding_lower) - min(crowding_lower, 0)",
+    ),
+    _bug(
+        "utilisation-before-the-trade",
+        "dynamic margin",
+        "crowding leaves out what is added",
+        ENGINE,
+        "    fill.initial_fraction = self._initial_fraction(tier, reserved, book.cash)",
+        "    fill.initial_fraction = self._initial_fraction(tier, self._reserved(book), book.cash)",
+    ),
+    _bug(
+        "ramp-jumps",
+        "dynamic margin",
+        "a new maintenance fraction holds at once",
+        ENGINE,
+        (
+            "        for tier: uint256 in range(constants.TIERS):\n"
+            "            present[tier] = dynamic_margin._ramped("
+        ),
+        (
+            "        for tier: uint256 in range(0, bound=4):\n"
+            "            present[tier] = dynamic_margin._ramped("
+        ),
+    ),
+    _bug(
+        "ramp-up",
+        "dynamic margin",
+        "the maintenance ramp is rounded up",
+        DYNAMIC_MARGIN,
+        "    units: uint256 = fixed_point._mul_div_down(",
+        "    units: uint256 = fixed_point._mul_div_up(",
+    ),
+    _edge(
+        "deleveraging-a-unit-early",
+        "deleveraging",
+        "profit of exactly its share is too large",
+        ENGINE,
+        "    return net_profit > convert(",
+        "    return net_profit >= convert(",
+    ),
+    _bug(
+        "deleveraging-too-far",
+        "deleveraging",
+        "one position too many is deleveraged",
+        ENGINE,
+        "                    return visited, False\n            else:",
+        "                    profit = profit\n            else:",
+    ),
+    _bug(
+        "losers-deleveraged",
+        "deleveraging",
+        "positions that have not won are deleveraged",
+        ENGINE,
+        "            if gain > 0:",
+        "            if gain >= min_value(int256):",
+    ),
+    _bug(
+        "deleveraging-from-the-worst",
+        "deleveraging",
+        "the list with the least equity per unit goes first",
+        ENGINE,
+        "            if equity > most:",
+        "            if equity > most and list_id > 0:",
+    ),
+    _bug(
+        "deleveraging-cursor-lost",
+        "deleveraging",
+        "where deleveraging stopped is not kept",
+        ENGINE,
+        "    self._deleverage_cursor = convert(equity + CURSOR_OFFSET, uint256) | (epoch << 128)\n",
+        "",
+    ),
+    _bug(
+        "insurance-uncapped",
+        "deficit",
+        "the reserve may be drained in one window",
+        ENGINE,
+        "max(min(most, constants.MAX_MARGIN), drawn) - drawn",
+        "max(reserve + drawn, drawn) - drawn",
+    ),
+    _bug(
+        "claims-not-senior",
+        "deficit",
+        "providers may withdraw what is claimed",
+        POOL,
+        "held: uint256 = terms.reserved + self.claims",
+        "held: uint256 = terms.reserved",
+    ),
+    _bug(
+        "result-without-claims",
+        "deficit",
+        "a profit that becomes a claim is no loss of the pool",
+        POOL,
+        "self._result() - convert(amount, int256)",
+        "self._result() - convert(paid, int256)",
+    ),
+    _edge(
+        "settled-a-second-early",
+        "settlement",
+        "positions are settled exactly at the delay",
+        MARKET,
+        "marks.price_time + SETTLEMENT_DELAY < block.timestamp",
+        "marks.price_time + SETTLEMENT_DELAY <= block.timestamp",
+    ),
+    _bug(
+        "settled-at-any-time",
+        "settlement",
+        "anyone settles any position at any time",
+        MARKET,
+        "    errors._require(self._is_expired(marks), errors.NOT_EXPIRED)\n",
+        "",
+    ),
+    _bug(
+        "broken-books-ignored",
+        "settlement",
+        "risk is added while tokens are missing",
+        MARKET,
+        "staticcall token.balanceOf(self) >= booked + self._credits",
+        "staticcall token.balanceOf(self) + 10**30 >= booked + self._credits",
+    ),
+    _edge(
+        "timelock-a-second-short",
+        "roles",
+        "proposals can be applied a second early",
+        CONFIGURATOR,
+        "block.timestamp >= eta, errors.TOO_EARLY",
+        "block.timestamp + 1 >= eta, errors.TOO_EARLY",
+    ),
+    _bug(
+        "proposal-applied-twice",
+        "roles",
+        "an applied proposal stays applicable",
+        CONFIGURATOR,
+        "    self._params_proposals[market] = empty(ParamsProposal)\n    extcall",
+        "    extcall",
+    ),
+    _bug(
+        "tighten-loosens",
+        "roles",
+        "caps may be raised at once",
+        RISK_BOUNDS,
+        "risk.max_open_interest <= present.max_open_interest",
+        "risk.max_open_interest >= 0",
+    ),
+    _bug(
+        "guardian-without-limit",
+        "roles",
+        "the guardian may restrict for as long as he likes",
+        CONFIGURATOR,
+        "duration > 0 and duration <= MAX_RESTRICTION",
+        "duration > 0",
+    ),
+    _bug(
+        "guardian-again-and-again",
+        "roles",
+        "the guardian may restrict again at once",
+        CONFIGURATOR,
+        "block.timestamp >= self.restricted_until[market] + MAX_RESTRICTION",
+        "block.timestamp >= self.restricted_until[market]",
+    ),
+    _bug(
+        "removal-below-quorum",
+        "roles",
+        "publishers may be removed below the quorum",
+        SIGNED_FEED,
+        "    self._check_publishers(others, self._quorum())\n",
+        "",
+    ),
+    _bug(
+        "engine-open-to-all",
+        "roles",
+        "anyone restricts the market",
+        ENGINE,
+        "    errors._require(msg.sender == configurator, errors.NOT_CONFIGURATOR)\n    state",
+        "    state",
+    ),
+    _bug(
+        "engine-updated-by-all",
+        "roles",
+        "anyone reports results to the engine",
+        ENGINE,
+        (
+            "    errors._require(msg.sender == market, errors.NOT_MARKET)\n"
+            "    rules: uint256 = self._rules\n"
+            "    window"
+        ),
+        "    rules: uint256 = self._rules\n    window",
+    ),
+    _bug(
+        "model-window-never-turns",
+        "model",
+        "the model never replaces the reference price of a window",
+        MODEL_ENGINE,
+        "if price_time >= window.start + self._params.move_windows[i]:",
+        "if price_time >= window.start + self._params.move_windows[i] + 10**9:",
+    ),
+    _bug(
+        "model-cursor-lost",
+        "model",
+        "the model does not keep where deleveraging stopped",
+        MODEL_ENGINE,
+        "        self._cursor_equity, self._cursor_epoch = equity, epoch\n",
+        "",
+    ),
+    Bug(
+        "both-restriction-ignored",
+        "breaker",
+        "size may be added while only exits are allowed",
+        (
+            Edit(
+                ENGINE,
+                (
+                    "    errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)\n"
+                    "    self._require_unrestricted()\n"
+                ),
+                "    errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)\n",
+            ),
+            Edit(
+                MODEL_ENGINE,
+                (
+                    "        errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)\n"
+                    "        self._require_unrestricted()\n"
+                ),
+                "        errors._require(size <= constants.MAX_SIZE, errors.SIZE_TOO_LARGE)\n",
+            ),
+        ),
+    ),
+    Bug(
+        "both-losers-deleveraged",
+        "deleveraging",
+        "positions that have not won are deleveraged",
+        (
+            Edit(ENGINE, "            if gain > 0:", "            if gain > 0 or gain < 0:"),
+            Edit(
+                MODEL_ENGINE,
+                "                if gain > 0:",
+                "                if gain > 0 or gain < 0:",
+            ),
+        ),
+    ),
+    Bug(
+        "both-insurance-uncapped",
+        "deficit",
+        "the reserve may be drained in one window",
+        (
+            Edit(
+                ENGINE,
+                "max(min(most, constants.MAX_MARGIN), drawn) - drawn",
+                "max(reserve + drawn, drawn) - drawn",
+            ),
+            Edit(
+                MODEL_ENGINE,
+                "max(min(most, constants.MAX_MARGIN), drawn) - drawn",
+                "max(reserve + drawn, drawn) - drawn",
+            ),
+        ),
+    ),
+    Bug(
+        "both-removal-measured-without-itself",
+        "dynamic margin",
+        "margin is removed as if the position did not count against the pool",
+        (
+            Edit(
+                MARKET,
+                (
+                    "    self._detach(position_id, position)\n"
+                    "    position.margin = self._change_margin(position.margin, 0, amount)\n"
+                    "    self._require_initial_margin(position, marks, fraction)\n"
+                ),
+                (
+                    "    self._detach(position_id, position)\n"
+                    "    fraction = staticcall engine.removal_terms(position.tier, "
+                    "self._book_state(marks))\n"
+                    "    position.margin = self._change_margin(position.margin, 0, amount)\n"
+                    "    self._require_initial_margin(position, marks, fraction)\n"
+                ),
+            ),
+            Edit(
+                MODEL_MARKET,
+                (
+                    "        self._detach(position_id, position)\n"
+                    "        position.margin = self._change_margin(position.margin, 0, amount)\n"
+                    "        self._require_initial_margin(position, marks, fraction)\n"
+                ),
+                (
+                    "        self._detach(position_id, position)\n"
+                    "        fraction = self.engine.removal_terms(position.tier, "
+                    "self._book_state(marks))\n"
+                    "        position.margin = self._change_margin(position.margin, 0, amount)\n"
+                    "        self._require_initial_margin(position, marks, fraction)\n"
+                ),
+            ),
+        ),
+    ),
+)
+
 BUGS: tuple[Bug, ...] = (
     *ROUNDING,
+    *RISK,
     *EDGES,
     *ACCRUAL,
     *REFILING,
