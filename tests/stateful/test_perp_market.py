@@ -22,7 +22,7 @@ def case_of(config: dict[str, Any]) -> type:
 
 
 TestSixDecimals = case_of({"decimals": 6, "seed": 6})
-TestEightDecimals = case_of({"decimals": 8, "seed": 8})
+TestEightDecimals = case_of({"decimals": 8, "seed": 8, "feed": "signed"})
 TestEighteenDecimals = case_of({"decimals": 18, "seed": 18, "token": "no return"})
 
 
