@@ -497,6 +497,20 @@ def test_remove_margin_stops_at_the_initial_requirement(market: BothForms) -> No
     assert market.balance("trader_0") == before + free
 
 
+def test_remove_margin_counts_the_position_itself_into_the_crowd() -> None:
+    with BothForms(crowding_lower=0, crowding_upper=WAD) as market:
+        market.start(liquidity=6_000)
+        position_id = market.open(margin=6_000)
+        position = market.system.market.position(position_id)
+        entry_loss = -(-(position.entry_price - PRICE) // 10**12)
+        # Half of the pool is reserved for this position: half of what 2.1 % lacks to the whole.
+        initial = (210 * market.unit + 10_000 * market.unit) // 2
+        free = position.margin - entry_loss - initial
+        args = (position_id, free + 1)
+        market.refuses(errors.INSUFFICIENT_MARGIN, "trader_0", "market.remove_margin", *args)
+        market.does("trader_0", "market.remove_margin", position_id, free)
+
+
 def test_remove_margin_does_not_count_unrealised_profit(market: BothForms) -> None:
     position_id = market.open(margin=300)
     market.publish(PRICE + 1_000 * WAD)
