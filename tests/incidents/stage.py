@@ -16,13 +16,22 @@ from eth_abi.abi import encode as abi_encode
 from lockstep import abi
 from lockstep.edges import largest_accepted
 from lockstep.engines import GENESIS_TIME, open_engine
-from perp_fuzz.deployment import ADDRESSES, PUBLISHERS, compile_contracts, deploy
+from perp_fuzz.deployment import (
+    ADDRESSES,
+    CONFIDENCE_FRACTION,
+    HEARTBEAT,
+    PUBLISHERS,
+    compile_contracts,
+    deploy,
+)
 from perp_fuzz.signing import Signer, by_address
+from python_model.aggregator_price_feed import AggregatorPriceFeed
 from python_model.evm import MAX_UINT256, ZERO_ADDRESS, Contract, Revert
 from python_model.modules.constants import LONG, SHORT, WAD
 from python_model.perp_market import MarketParams, PerpMarket
 from python_model.risk_engine import RiskParams
 from python_model.signed_price_feed import SignedPriceFeed
+from python_model.testing.aggregator_mock import AggregatorMock
 
 Number = int | str | Fraction
 
@@ -121,6 +130,7 @@ class Stage:
         liquidity: Number = 1_000_000,
         insurance: Number = 0,
         feed: str = "signed",
+        sequencer_grace: int | None = None,
         decimals: int = 6,
         **params: Any,
     ) -> None:
@@ -132,12 +142,18 @@ class Stage:
         self.now = GENESIS_TIME + 1_000
         artifacts = compile_contracts()
         names = dict(CONTRACTS)
+        names["sequencer"] = "testing/AggregatorMock"
         names["feed"] = "SignedPriceFeed" if feed == "signed" else "AggregatorPriceFeed"
         self._abis = {name: artifacts[file].abi for name, file in names.items()}
-        self._events = {
-            getattr(self.system, name).address: _events_of(self._abis[name]) for name in names
-        }
+        self.sequencer: AggregatorMock | None = None
         self._functions = {name: _functions_of(self._abis[name]) for name in names}
+        if sequencer_grace is not None:
+            self._add_sequenced_market(sequencer_grace)
+        self._events = {
+            self.target(name).address: _events_of(self._abis[name])
+            for name in names
+            if name != "sequencer"
+        }
         self.donated = {"market": 0, "pool": 0}
         self.lost = {"market": 0, "pool": 0}
         self.is_signed = feed == "signed"
@@ -145,7 +161,6 @@ class Stage:
         if isinstance(self.system.feed, SignedPriceFeed):
             signed = self.system.feed
             self.signer = Signer(self.system.chain, signed.address, signed.FEED_ID, signed.DECIMALS)
-        self._set_time()
         self.funds = self.balance("trader")
         if price:
             self.publish(price)
@@ -154,7 +169,65 @@ class Stage:
         if insurance:
             self.does("lp", "market.fund_insurance", self.tokens(insurance))
 
+    def _add_sequenced_market(self, grace: int) -> None:
+        """Another market in place of the first, its feed watching a sequencer."""
+        system, artifacts = self.system, compile_contracts()
+        owner = self.address("owner")
+        self._set_time()
+
+        def deploy_one(file: str, types: list[str], values: list[Any]) -> str:
+            return self.evm.deploy(artifacts[file].initcode + abi_encode(types, values), owner)
+
+        self.sequencer = AggregatorMock(
+            system.chain, deploy_one("testing/AggregatorMock", ["uint8"], [0]), 0
+        )
+        settings = (HEARTBEAT, CONFIDENCE_FRACTION)
+        address = deploy_one(
+            "AggregatorPriceFeed",
+            ["address", "address", "uint256", "uint256", "address", "uint256"],
+            [
+                system.factory.address,
+                system.aggregator.address,
+                *settings,
+                self.sequencer.address,
+                grace,
+            ],
+        )
+        feed = AggregatorPriceFeed(
+            system.chain,
+            address,
+            system.factory.address,
+            system.aggregator,
+            *settings,
+            self.sequencer,
+            grace,
+        )
+        params, risk = system.engine.market_params(), system.engine.params()
+        created = system.factory.market_count
+        self._events = {}
+        types, _ = self._functions["factory"]["create_market"]
+        arguments = (system.token, feed, "pool", "LP", params, risk)
+        data = abi.selector(f"create_market({','.join(types)})")
+        encoded = abi_encode(types, [_plain(argument) for argument in arguments])
+        assert self.evm.call(owner, system.factory.address, data + encoded).ok
+        market = system.factory.create_market(*arguments, sender=owner)
+        assert system.factory.market_count == created + 1
+        self.system = system._replace(
+            market=market, pool=market.pool, engine=market.engine, feed=feed
+        )
+        for role in ROLE:
+            for spender in ("market", "pool"):
+                approve = abi.encoder("approve(address,uint256)")
+                sender = self.address(role)
+                to = self.address(spender)
+                assert self.evm.call(sender, system.token.address, approve(to, MAX_UINT256)).ok
+                system.token.approve(to, MAX_UINT256, sender=sender)
+
     # Calls
+
+    def target(self, name: str) -> Any:
+        """The model of a contract by name."""
+        return self.sequencer if name == "sequencer" else getattr(self.system, name)
 
     def does(self, role: str, function: str, *args: Any) -> Any:
         """The call succeeds in both forms; its return value."""
@@ -171,7 +244,7 @@ class Stage:
     def call(self, role: str, function: str, *args: Any) -> tuple[bool, Any]:
         """Whether it succeeds, and the value or the reason. Any difference is an error."""
         target, name = function.split(".")
-        contract = getattr(self.system, target)
+        contract = self.target(target)
         sender = self.address(role)
         self._set_time()
         _, outputs = self._functions[target][name]
@@ -200,7 +273,7 @@ class Stage:
     def view(self, function: str, *args: Any) -> Any:
         """What a view returns, equal in both forms."""
         target, name = function.split(".")
-        contract = getattr(self.system, target)
+        contract = self.target(target)
         self._set_time()
         _, outputs = self._functions[target][name]
         found = getattr(contract, name)
@@ -301,6 +374,15 @@ class Stage:
         """Three that sign, in the order of their addresses."""
         return by_address(*PUBLISHERS[:3])
 
+    def old_reports(self) -> tuple[Any, Any]:
+        """A batch of the time of the last price."""
+        return self.reports(50, price_time=self.market._marks.price_time)
+
+    def set_sequencer(self, is_down: bool) -> None:
+        """What the sequencer's feed says from now on."""
+        answer = (1, int(is_down), self.now, self.now, 1)
+        self.does("keeper", "sequencer.set_round", *answer)
+
     def deposit(self, amount: Number, by: str = "lp") -> int:
         shares: int = self.does(by, "pool.deposit", self.tokens(amount), by)
         return shares
@@ -363,6 +445,10 @@ class Stage:
     def position(self, position_id: int) -> Any:
         return self.view("market.position", position_id)
 
+    def funding(self) -> list[int]:
+        """The indices of both sides as they are stored."""
+        return list(self.market._marks.funding)
+
     def is_open(self, position_id: int) -> bool:
         return self.market._positions[position_id] is not None
 
@@ -417,6 +503,14 @@ class Stage:
         """At which the position would be closed now."""
         position = self.position(position_id)
         return self.fill(1 - position.side, Fraction(position.size, WAD))
+
+    def value_of(self, size: Number, entry: Number, exit_price: Number) -> int:
+        """What a long of this size gains between two prices."""
+        return floor((Fraction(exit_price) - Fraction(entry)) * Fraction(size) * self.unit)
+
+    def notional(self, size: Number, price: Number) -> Fraction:
+        """In token units."""
+        return Fraction(size) * Fraction(price) * self.unit
 
     def part(self, size: Number, price: Number, fraction: Number) -> int:
         """A requirement, fee or penalty in token units: a fraction of the notional, rounded up."""

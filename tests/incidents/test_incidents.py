@@ -108,6 +108,52 @@ def test_2022_09_avax_a_round_trip_without_a_move_costs_both_fees(side: int) -> 
     assert fees > stage.tokens(2_000_000) * (TAKER_FEE + MAKER_FEE) * Fraction(999, 1_000)
 
 
+@SIDES
+def test_2022_09_avax_a_price_known_before_it_is_brought_is_worth_one_move(side: int) -> None:
+    stage = Stage(**STILL)
+    stage.wait(PARAMS.max_price_age)
+    moved = 101 if side == LONG else 99
+    known = stage.reports(moved)
+    paid = stage.fill(side, 20_000)
+    position_id = stage.open(side, 20_000, 450_000, by="attacker")
+    stage.does("attacker", "feed.publish", *known)
+    received = stage.exit_price(position_id)
+    gain = stage.value(position_id, received)
+    stage.close(position_id, by="attacker")
+    fees = stage.part(20_000, paid, TAKER_FEE) + stage.part(20_000, received, MAKER_FEE)
+    # The bound: the skew cap times the move since the last price, less 0.07 % of the notional.
+    assert stage.gained("attacker") == gain - fees
+    assert 20_000 * stage.unit * Fraction("0.999") < gain < 20_000 * stage.unit * Fraction("1.001")
+    # The last price opens nothing once it is older than `max_price_age`.
+    stage.wait(PARAMS.max_price_age + 1)
+    order = (side, wad(1), stage.tokens(100), ANY_PRICE[side])
+    stage.refuses(errors.STALE_PRICE, "attacker", "market.open", *order)
+
+
+def test_2022_09_avax_rounds_of_known_prices_end_with_a_sixth_of_the_pool() -> None:
+    stage = Stage(**STILL)
+    cash, rounds = stage.books.pool_cash, 0
+    while not stage.is_reduce_only:
+        stage.wait(10)
+        side, moved = (LONG, 101) if rounds % 2 == 0 else (SHORT, 100)
+        known = stage.reports(moved)
+        position_id = stage.open(side, 20_000, 900_000, by="attacker")
+        stage.does("attacker", "feed.publish", *known)
+        stage.close(position_id, by="attacker")
+        rounds += 1
+    lost = cash - stage.books.pool_cash
+    # Tripped by a loss above a fifth of what is left, hence of a sixth of what there was, and seen
+    # one round later at the latest.
+    share = Fraction(RISK.max_pool_loss, WAD)
+    one_round = 20_000 * Fraction("1.001") * stage.unit
+    assert cash * share / (1 + share) < lost <= cash * share / (1 + share) + one_round
+    assert rounds == 9
+    # It trips again with every price while the loss is in the window.
+    stage.wait(RISK.cool_down)
+    stage.publish(101)
+    assert breaker_causes.POOL_LOSS in causes(stage)
+
+
 # October 2022, Mango: credit on the profit of a price pumped by the borrower himself
 
 
@@ -212,6 +258,27 @@ def test_2023_11_yfi_profit_does_not_carry_more_size() -> None:
     stage.does("attacker", "market.increase", position_id, added, 0, worst)
     call = ("market.increase", position_id, wad("0.01"), 0, worst)
     stage.refuses(errors.INSUFFICIENT_MARGIN, "attacker", *call)
+    stage.assert_books_balance()
+
+
+def test_2023_11_yfi_a_window_takes_half_of_the_reserve_and_no_more() -> None:
+    stage = Stage(insurance=1_000, **FRICTIONLESS)
+    kept = stage.books.insurance
+    for half in (500, 250, 125):
+        # References of prices and of the deficit are those of another day.
+        for _ in range(3):
+            stage.publish(100, after=RISK.move_windows[1])
+        for margin, fallen, drawn in ((5_100, 92, stage.tokens(half)), (4_700, 85, 0)):
+            stage.open(LONG, 1_000, margin, by="attacker")
+            stage.publish(fallen)
+            (event,) = stage.events("PositionLiquidated")
+            used, bad_debt = event[8], event[9]
+            # Far more is missing each time than the window's share of the reserve.
+            assert used == drawn == min(drawn, floor(kept * RISK.max_insurance_draw / WAD))
+            assert bad_debt >= stage.tokens(2_290) - drawn
+        kept -= stage.tokens(half)
+        assert stage.books.insurance == kept
+    assert kept == stage.tokens(125)
     stage.assert_books_balance()
 
 
