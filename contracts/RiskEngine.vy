@@ -59,7 +59,9 @@ _limits: uint256  # max_liquidated_size 104 | max_bad_debt 96 | max_insurance_dr
 
 _state: uint256  # variance 128 | reduce_only_until 48 | confidence 60 | is_halted 1
 _pending: uint256  # price 88 | price_time 48 | seen_at 48 | halted_since 48
-_price_windows: uint256[2]  # previous price 88 | current price 88 | start 48
+# By window: what every price looks at, and what a window that turns looks at too.
+_price_windows: uint256  # previous price 2x88 | start 2x40
+_current_prices: uint256  # 2x88
 _results: uint256  # previous 104 | current 104, each offset by 2**103 | start 48
 _liquidations: uint256  # size 104 | start 48
 _deficits: uint256  # drawn 96 | bad debt 96 | start 48
@@ -69,6 +71,7 @@ _deleverage_cursor: uint256
 MASK_17: constant(uint256) = 2**17 - 1
 MASK_20: constant(uint256) = 2**20 - 1
 MASK_24: constant(uint256) = 2**24 - 1
+MASK_40: constant(uint256) = 2**40 - 1
 MASK_48: constant(uint256) = 2**48 - 1
 MASK_60: constant(uint256) = 2**60 - 1
 MASK_104: constant(uint256) = 2**104 - 1
@@ -132,8 +135,9 @@ def observe_price(
     variance: uint256 = state & MASK_128
     reduce_only_until: uint256 = (state >> 128) & MASK_48
     if last_price == 0:
-        for i: uint256 in range(2):
-            self._store_price_window(i, price, price, price_time)
+        current_prices: uint256 = price | (price << 88)
+        self._current_prices = current_prices
+        self._price_windows = current_prices | (price_time << 176) | (price_time << 216)
     else:
         change: uint256 = dynamic_margin._change(price, last_price)
         max_jump: uint256 = unsafe_mul((rules >> 88) & MASK_24, constants.FRACTION_UNIT)
@@ -152,18 +156,31 @@ def observe_price(
             variance, change, price_time - last_time, (rules >> 184) & MASK_20
         )
         bounds: uint256 = rules
+        windows: uint256 = self._price_windows
+        references: uint256 = windows
+        starts: uint256 = windows >> 176
+        current_prices: uint256 = 0  # not looked at
         for i: uint256 in range(2):
-            window: uint256 = self._price_windows[i]
-            change = dynamic_margin._change(price, window & constants.MAX_PRICE)
+            change = dynamic_margin._change(price, references & constants.MAX_PRICE)
             if change > unsafe_mul(bounds & MASK_24, constants.FRACTION_UNIT):
                 reduce_only_until = self._tripped(
                     breaker_causes.MOVE_SHORT + i, reduce_only_until
                 )
-            if price_time >= unsafe_add(window >> 176, (bounds >> 24) & MASK_20):
-                self._store_price_window(
-                    i, (window >> 88) & constants.MAX_PRICE, price, price_time
-                )
+            if price_time >= unsafe_add(starts & MASK_40, (bounds >> 24) & MASK_20):
+                if current_prices == 0:
+                    current_prices = self._current_prices
+                price_at: uint256 = unsafe_mul(88, i)
+                start_at: uint256 = unsafe_add(unsafe_mul(40, i), 176)
+                replaced: uint256 = constants.MAX_PRICE << price_at
+                windows &= ~(replaced | (MASK_40 << start_at))
+                windows |= (current_prices & replaced) | (price_time << start_at)
+                current_prices = (current_prices & ~replaced) | (price << price_at)
             bounds >>= 44
+            references >>= 88
+            starts >>= 40
+        if current_prices > 0:
+            self._price_windows = windows
+            self._current_prices = current_prices
     self._store_state(variance, reduce_only_until, confidence_ratio)
     return True
 
@@ -187,7 +204,10 @@ def record_update(
             self._trip(breaker_causes.LIQUIDATED_VOLUME)
     results: uint256 = self._results
     result: int256 = max(min(account.result - net_profit, MAX_RESULT), -MAX_RESULT)
-    loss: int256 = convert(results & MASK_104, int256) - RESULT_OFFSET - result
+    # Three numbers of 104 bits.
+    loss: int256 = unsafe_sub(
+        unsafe_sub(convert(results & MASK_104, int256), RESULT_OFFSET), result
+    )
     max_loss: uint256 = unsafe_mul((rules >> 112) & MASK_24, constants.FRACTION_UNIT)
     if loss > 0 and convert(loss, uint256) > fixed_point._mul_div_down(
         account.cash, max_loss, constants.WAD
@@ -904,11 +924,6 @@ def _store_state(variance: uint256, reduce_only_until: uint256, confidence: uint
     @notice Stores the state of an accepted price, which ends a halt.
     """
     self._state = variance | (reduce_only_until << 128) | (confidence << 176)
-
-
-@internal
-def _store_price_window(i: uint256, previous: uint256, current: uint256, start: uint256):
-    self._price_windows[i] = previous | (current << 88) | (start << 176)
 
 
 @internal

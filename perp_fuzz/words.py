@@ -120,8 +120,11 @@ class Words:
             | engine._pending_time << 88
             | engine._seen_at << 136
             | engine._halted_since << 184,
-            windows[0].previous_price | windows[0].current_price << 88 | windows[0].start << 176,
-            windows[1].previous_price | windows[1].current_price << 88 | windows[1].start << 176,
+            windows[0].previous_price
+            | windows[1].previous_price << 88
+            | windows[0].start << 176
+            | windows[1].start << 216,
+            windows[0].current_price | windows[1].current_price << 88,
             engine._previous_result + RESULT_OFFSET
             | engine._current_result + RESULT_OFFSET << 104
             | engine._result_start << 208,
@@ -161,7 +164,6 @@ class Words:
         system = self.system
         market, pool, engine = self._market_slots, self._pool_slots, self._engine_slots
         configurator, factory = self._configurator_slots, self._factory_slots
-        windows = engine["_price_windows"]
         places = [
             (system.market.address, market["trigger_index._worst_buckets"]),
             *(
@@ -183,8 +185,8 @@ class Words:
             ),
             (system.engine.address, engine["_state"]),
             (system.engine.address, engine["_pending"]),
-            (system.engine.address, windows),
-            (system.engine.address, windows + 1),
+            (system.engine.address, engine["_price_windows"]),
+            (system.engine.address, engine["_current_prices"]),
             *(
                 (system.engine.address, engine[name])
                 for name in (

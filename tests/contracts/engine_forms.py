@@ -213,8 +213,13 @@ def engine_words(model: RiskEngine) -> dict[str, list[int]]:
             )
         ],
         "_price_windows": [
-            packed((window.previous_price, 88), (window.current_price, 88), (window.start, 48))
-            for window in model._price_windows
+            packed(
+                *((window.previous_price, 88) for window in model._price_windows),
+                *((window.start, 40) for window in model._price_windows),
+            )
+        ],
+        "_current_prices": [
+            packed(*((window.current_price, 88) for window in model._price_windows))
         ],
         "_results": [
             packed(

@@ -79,6 +79,7 @@ ALLOWED = {
         in_contract={
             "MASK_17": PACKED,
             "MASK_20": PACKED,
+            "MASK_40": PACKED,
             "MASK_48": PACKED,
             "MASK_60": PACKED,
             "MASK_104": PACKED,
@@ -91,6 +92,7 @@ ALLOWED = {
             "_fractions": PACKED,
         },
         in_model={
+            "_store_price_window": STORED,
             "_to_uint": CASTS,
             "Fractions": "name of a type",
         },
