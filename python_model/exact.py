@@ -301,6 +301,32 @@ def settle_in_full(
     return Settlement(Fraction(0), Fraction(0), used, -equity_before - used)
 
 
+# Deficits (section 7)
+
+
+def drawable(reserve: Fraction, drawn: Fraction, share: Fraction) -> Fraction:
+    """What the reserve may still pay in a window: the share of all it had, less what it paid."""
+    return max(share * (reserve + drawn) - drawn, Fraction(0))
+
+
+def split_profit(profit: Fraction, cash: Fraction) -> tuple[Fraction, Fraction]:
+    """A profit, tokens: what the pool pays of it and what becomes a claim."""
+    paid = min(max(profit, Fraction(0)), cash)
+    return paid, max(profit, Fraction(0)) - paid
+
+
+def equity_per_unit(lot: Lot, price: Fraction, funding: Fraction) -> Fraction:
+    """Quote per unit: the marked value of one unit less the key, so the index orders by it."""
+    return equity(lot, price, funding) / lot.size
+
+
+def is_profit_too_large(
+    net_profit: Fraction, cash: Fraction, claims: Fraction, share: Fraction
+) -> bool:
+    """Whether traders' net profit is more than the set share of the cash that is not claimed."""
+    return net_profit > share * max(cash - claims, Fraction(0))
+
+
 # The whole market (section 13)
 
 
@@ -311,19 +337,13 @@ def net_trader_profit(
     return sum((position_value(lot, price, funding[lot.side]) for lot in lots), Fraction(0))
 
 
-def side_value(
-    side: int,
-    size: Fraction,
-    entry_cost: Fraction,
-    entry_funding: Fraction,
-    price: Fraction,
-    funding: Fraction,
-) -> Fraction:
-    """Value of a whole side from its sums of s, s*p0 and s*f0, tokens.
+def marked_value(side: int, size: Fraction, price: Fraction, funding: Fraction) -> Fraction:
+    """d*s*P - s*F, tokens: a position's value is this at the marks less this at its entry.
 
-    The value of a position is linear in them, so the sum over positions is a function of the sums.
+    Linear in the size, so the values of all positions are worth what the two sides' sizes are
+    worth at the marks, less one sum over the entries.
     """
-    return sign(side) * (size * price - entry_cost) - (size * funding - entry_funding)
+    return sign(side) * notional(size, price) - size * funding
 
 
 # Pool shares (section 13)

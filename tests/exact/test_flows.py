@@ -20,7 +20,7 @@ from bounds import (
 )
 from hypothesis import event, given
 from hypothesis import strategies as st
-from market_world import ANY_PRICE, FRICTIONLESS, ROLE, World
+from market_world import ANY_PRICE, FRICTIONLESS, RISK, ROLE, World
 from market_world import wad as to_wad
 
 from python_model import exact
@@ -95,7 +95,7 @@ def test_open_and_close_at_one_price_never_profits(
     decimals: int, side: int, size: int, skew: int
 ) -> None:
     """What is lost beyond the fees is rounding: two wei of price on the size and a unit at most."""
-    world = World(decimals, cash=10**6)
+    world = World(decimals, is_watched=False, cash=10**6)
     with_skew(world, skew)
     margin = enough(world, size)
     position_id = world.market.open(side, size, margin, ANY_PRICE[side], sender=ROLE["trader"])
@@ -105,12 +105,12 @@ def test_open_and_close_at_one_price_never_profits(
         fees -= world_fees_of_skew(decimals, skew)
     lost = margin - payout - fees
     assert 0 <= lost < Fraction(size * ROUND_TRIP_FILLS, n(decimals)) + VALUE_UNITS
-    assert world.pool.cash == world.tokens(10**6) + lost
+    assert world.pool.cash() == world.tokens(10**6) + lost
     world.assert_books_balance()
 
 
 def world_fees_of_skew(decimals: int, skew: int) -> int:
-    world = World(decimals, cash=10**6)
+    world = World(decimals, is_watched=False, cash=10**6)
     with_skew(world, skew)
     return int(world.market.solvency().fees)
 
@@ -131,9 +131,9 @@ def test_no_sequence_of_trades_at_one_price_profits(
 ) -> None:
     """Whatever an attacker opens, increases, reduces and closes, on both sides, without a fee and
     without the price moving: what comes out is no more than what went in."""
-    world = World(decimals, cash=10**8, **NO_FRICTION_BUT_SKEW)
+    world = World(decimals, is_watched=False, cash=10**8, **NO_FRICTION_BUT_SKEW)
     with_skew(world, skew)
-    cash = world.pool.cash
+    cash = world.pool.cash()
     market, attacker = world.market, ROLE["attacker"]
     held: list[int] = []
     for action, side, size, pick in steps:
@@ -155,7 +155,7 @@ def test_no_sequence_of_trades_at_one_price_profits(
         world.close(position_id, by="attacker")
     spent = world.spent("attacker")
     assert spent >= 0
-    assert world.pool.cash - cash == spent
+    assert world.pool.cash() - cash == spent
     assert spent <= Fraction(10**22 * 4 * len(steps), n(decimals)) + 2 * len(steps)
     world.assert_books_balance()
 
@@ -171,7 +171,7 @@ def test_each_flow_is_booked_to_the_unit(
     """Open, let the price and the funding move, then increase, reduce by half and close: after each
     action the ledgers have moved by the amounts in its event, and the value in it is the exact one,
     floored."""
-    world = World(decimals, cash=10**6)
+    world = World(decimals, is_watched=False, cash=10**6)
     with_skew(world, skew)
     market, trader = world.market, ROLE["trader"]
     margin = enough(world, size)
@@ -181,12 +181,12 @@ def test_each_flow_is_booked_to_the_unit(
     _, _, _, _, fill, fee = world.event("PositionIncreased")
     assert Ledger.of(world).since(before) == Ledger(-margin, 0, margin - fee, 0, fee, 0)
     is_maker = exact.is_maker(side, wad(size), wad(skew))
-    rate = market.PARAMS.maker_fee if is_maker else market.PARAMS.taker_fee
+    rate = RISK.maker_fee if is_maker else market.RISK.taker_fee
     wanted = exact.trade_fee(wad(size), wad(fill), wad(rate))
     assert 0 <= fee - units(wanted, decimals) < REQUIREMENT_UNITS
 
     world.wait(seconds)
-    world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"])
+    world.publish_wad(price)
     before = Ledger.of(world)
     market.increase(position_id, size // 3, margin, ANY_PRICE[side], sender=trader)
     _, _, _, _, fill, fee = world.event("PositionIncreased")
@@ -228,14 +228,14 @@ def test_solvency_brackets_the_sum_of_positions(
 ) -> None:
     """Net trader profit in `solvency` is the exact sum rounded up; the sum of the floored values is
     below it by less than one unit per open position and one."""
-    world = World(decimals, cash=10**7)
+    world = World(decimals, is_watched=False, cash=10**7)
     for side, size, at in opened:
         world.wait(60)
-        world.feed.publish(at, world.chain.timestamp, sender=ROLE["publisher"])
+        world.publish_wad(at)
         margin = enough(world, size)
         world.market.open(side, size, margin, ANY_PRICE[side], sender=ROLE["trader"])
     world.wait(60)
-    world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"])
+    world.publish_wad(price)
     world.wait(seconds)
     books, marks = world.market.solvency(), world.market.marks()
     lots = [lot_of(world, number) for number in world.open_ids()]
@@ -263,11 +263,11 @@ def test_moving_pool_money_never_takes_from_the_other_providers(
 ) -> None:
     """With positions open and in profit or loss: each deposit and each redemption of one provider
     leaves what a share of the others is worth, exactly, no lower."""
-    world = World(decimals, cash=10**6)
+    world = World(decimals, is_watched=False, cash=10**6)
     margin = enough(world, size)
     world.market.open(side, size, margin, ANY_PRICE[side], sender=ROLE["trader"])
     world.wait(600)
-    world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"])
+    world.publish_wad(price)
     pool, sender = world.pool, ROLE["other_lp"]
 
     def share_price() -> Fraction:
@@ -275,7 +275,7 @@ def test_moving_pool_money_never_takes_from_the_other_providers(
         funding = (index(marks.funding[0]), index(marks.funding[1]))
         lots = [lot_of(world, number) for number in world.open_ids()]
         profit = units(exact.net_trader_profit(lots, wad(marks.price), funding), decimals)
-        assets = exact.pool_assets(Fraction(pool.cash), profit, Fraction(0))
+        assets = exact.pool_assets(Fraction(pool.cash()), profit, Fraction(0))
         return exact.assets_of(
             Fraction(1), assets, Fraction(pool.totalSupply), Fraction(1), Fraction(1000)
         )

@@ -25,7 +25,7 @@ from bounds import (
 )
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
-from market_world import FRICTIONLESS, ROLE, World
+from market_world import FRICTIONLESS, PARAMS, RISK, ROLE, World
 from market_world import wad as to_wad
 
 from python_model import exact
@@ -79,19 +79,19 @@ def test_exact_partial_liquidation_meets_its_target(
 def falls(draw: st.DrawFn) -> tuple[World, int, int]:
     """A market, a position in it that is liquidatable at the price given too, and that price."""
     decimals = draw(DECIMALS)
-    world = World(decimals, cash=100_000_000, **FRICTIONLESS)
+    world = World(decimals, is_watched=False, cash=100_000_000, **FRICTIONLESS)
     side = draw(SIDES)
     size = draw(st.integers(10**17, 10**22))
     if draw(st.booleans()):
         world.market.fund_insurance(world.tokens(draw(st.integers(1, 50_000))), sender=ROLE["lp"])
-    tier = world.market.PARAMS.tiers[world.market._tier_of(size)]
+    tier = world.engine._tier_of(size)
     worth = size * 100 * world.unit // WAD
-    margin = worth * tier.initial_fraction // WAD + worth // 10**6 + 2
+    margin = worth * RISK.initial_fractions[tier] // WAD + worth // 10**6 + 2
     margin += draw(st.integers(0, worth // 50))
     worst = 2**255 if side == LONG else 0
     position_id = world.market.open(side, size, margin, worst, sender=ROLE["trader"])
     lot = exact.Lot(side, wad(size), world.amount(margin), Fraction(100), Fraction(0))
-    at = exact.liquidation_price(lot, Fraction(0), wad(tier.maintenance_fraction))
+    at = exact.liquidation_price(lot, Fraction(0), wad(RISK.maintenance_fractions[tier]))
     move = draw(st.fractions(Fraction(1, 10**6), Fraction(1, 5), max_denominator=10**6))
     price = int(at * (1 - exact.sign(side) * move) * WAD)
     return world, position_id, price
@@ -105,7 +105,6 @@ def test_liquidation_in_a_market_is_the_exact_one_but_for_rounding(
     world, position_id, price = case
     before = world.position(position_id)
     books = world.market.solvency()
-    params = world.market.PARAMS
     decimals = world.token.decimals
     lot = exact.Lot(
         before.side,
@@ -114,32 +113,32 @@ def test_liquidation_in_a_market_is_the_exact_one_but_for_rounding(
         wad(before.entry_price),
         index(before.entry_funding),
     )
-    tier = params.tiers[before.tier]
-    pool_before = world.pool.cash
+    initial_fraction = RISK.initial_fractions[before.tier]
+    pool_before = world.pool.cash()
     world.wait(1)
-    world.feed.publish(price, world.chain.timestamp, sender=ROLE["publisher"])
+    world.publish_wad(price)
     _, owner, size, at, value, penalty, reward, returned, used, bad_debt = world.event(
         "PositionLiquidated"
     )
     assert (owner, at) == (ROLE["trader"], price)
     equity = exact.equity(lot, wad(price), Fraction(0))
-    full_penalty = exact.penalty(lot.size, wad(price), wad(params.liquidation_penalty))
+    full_penalty = exact.penalty(lot.size, wad(price), wad(PARAMS.liquidation_penalty))
     stays = exact.partial_size(
         equity,
         lot.size,
         wad(price),
-        wad(tier.initial_fraction),
-        wad(params.liquidation_penalty),
+        wad(initial_fraction),
+        wad(PARAMS.liquidation_penalty),
     )
     # Every unit that left the position is somewhere: pool, insurance, rewards, owner.
     after = world.market.solvency()
     rest_margin = world.position(position_id).margin if world.is_open(position_id) else 0
-    assert world.pool.cash - pool_before == -value - bad_debt
+    assert world.pool.cash() - pool_before == -value - bad_debt
     assert after.insurance - books.insurance == penalty - reward - used
     assert after.credits == reward + returned
     assert after.bad_debt == bad_debt
     assert before.margin + value + used + bad_debt == rest_margin + penalty + returned
-    assert 0 <= exact.reward(Fraction(penalty), wad(params.keeper_share)) - reward < REWARD_UNITS
+    assert 0 <= exact.reward(Fraction(penalty), wad(PARAMS.keeper_share)) - reward < REWARD_UNITS
     world.assert_books_balance()
     if world.is_open(position_id):
         event("partial")
@@ -148,11 +147,11 @@ def test_liquidation_in_a_market_is_the_exact_one_but_for_rounding(
         assert rest.size == before.size - size
         assert wad(rest.size) <= stays
         target = margin_math._fraction_of_notional_up(
-            rest.size, price, tier.initial_fraction, n(decimals)
+            rest.size, price, initial_fraction, n(decimals)
         )
         assert world.equity(position_id) >= target - PARTIAL_TARGET_UNITS
         paid = units(
-            exact.penalty(wad(size), wad(price), wad(params.liquidation_penalty)), decimals
+            exact.penalty(wad(size), wad(price), wad(PARAMS.liquidation_penalty)), decimals
         )
         assert 0 <= penalty - paid < REQUIREMENT_UNITS
         return
@@ -175,16 +174,14 @@ def test_partial_liquidation_ends_two_units_short_of_its_target_at_most() -> Non
     """The bound is met: what stays may lack two units of its initial requirement, never three."""
     short = set()
     for extra in range(400):
-        world = World(6, **FRICTIONLESS)
+        world = World(6, is_watched=False, **FRICTIONLESS)
         size = to_wad(7) + 10**14 * extra + extra
         position_id = world.market.open(SHORT, size, 36_000_000, 0, sender=ROLE["trader"])
         world.wait(1)
-        world.feed.publish(
-            to_wad("103.2") - 7 * extra, world.chain.timestamp, sender=ROLE["publisher"]
-        )
+        world.publish_wad(to_wad("103.2") - 7 * extra)
         rest = world.position(position_id)
         assert rest.size < size
-        fraction = world.market.PARAMS.tiers[0].initial_fraction
+        fraction = RISK.initial_fractions[0]
         target = margin_math._fraction_of_notional_up(rest.size, rest_price(world), fraction, n(6))
         short.add(target - world.equity(position_id))
     assert max(short) == PARTIAL_TARGET_UNITS

@@ -37,26 +37,15 @@ SUPPLIES = st.just(0) | magnitudes(MAX_SUPPLY)
 def test_net_trader_profit_brackets_the_sum_of_values(
     lots: list[tuple[int, int, int, int]], price: int, funding: tuple[int, int], decimals: int
 ) -> None:
-    total = 0
+    total = -sum(margin_math._marked_value(*lot) for lot in lots)
     for side in (LONG, SHORT):
-        own = [lot for lot in lots if lot[0] == side]
-        size = sum(lot[1] for lot in own)
+        size = sum(lot[1] for lot in lots if lot[0] == side)
         assume(size <= MAX_SIZE)
-        cost = sum(lot[1] * lot[2] for lot in own)
-        entry_funding = sum(lot[1] * lot[3] for lot in own)
-        total += margin_math._side_value(side, size, cost, entry_funding, price, funding[side])
-        assert exact.side_value(
-            side,
-            wad(size),
-            Fraction(cost, 10**36),
-            Fraction(entry_funding, 10**45),
-            wad(price),
-            index(funding[side]),
-        ) == exact.net_trader_profit(
-            [exact.Lot(side, wad(lot[1]), Fraction(0), wad(lot[2]), index(lot[3])) for lot in own],
-            wad(price),
-            (index(funding[0]), index(funding[1])),
+        marked = margin_math._marked_value(side, size, price, funding[side])
+        assert Fraction(marked, 10**45) == exact.marked_value(
+            side, wad(size), wad(price), index(funding[side])
         )
+        total += marked
     down = fixed_point._signed_div_floor(total, v(decimals))
     up = fixed_point._signed_div_ceil(total, v(decimals))
     wanted = exact.net_trader_profit(
@@ -64,6 +53,7 @@ def test_net_trader_profit_brackets_the_sum_of_values(
         wad(price),
         (index(funding[0]), index(funding[1])),
     )
+    assert Fraction(total, 10**45) == wanted
     assert down <= units(wanted, decimals) <= up <= down + PROFIT_UNITS
     values = sum(
         margin_math._position_value(side, s, p, f, price, funding[side], v(decimals))
