@@ -1616,8 +1616,8 @@ RISK = (
         "breaker",
         "the reference price of a window is never replaced",
         ENGINE,
-        "            if price_time >= unsafe_add(starts & MASK_40, (bounds >> 24) & MASK_20):",
-        "            if price_time > unsafe_add(starts & MASK_40, (bounds >> 24) & MASK_20) + 10**9:",
+        "if price_time >= unsafe_add(starts & MASK_40, (bounds >> 24) & MASK_20):",
+        "if price_time > unsafe_add(starts & MASK_40, (bounds >> 24) & MASK_20) + 10**9:",
     ),
     _edge(
         "window-turns-late",
