@@ -9,7 +9,7 @@
 @dev    ASSUMPTIONS  `market` is one of the factory's. A preview holds in the block in which it is
                      asked, and knows neither what the token itself refuses (allowance, balance,
                      transfer) nor a market locked by a call under way.
-        INVARIANTS   X-10 and X-11 of docs/lens.md: a preview equals what the action then does.
+        INVARIANTS   L-1 to L-4 of docs/lens.md: a preview equals what the action then does.
         ROUNDING     As the market's own; leverage rounds up, distance down.
         LIVENESS     Lists look at no more than MAX_LOOKS positions of each list.
 @custom:kill Nothing to disable: it has no state and nobody depends on it.

@@ -80,20 +80,42 @@ def test_first_price_is_the_first_of_all_prices() -> None:
     assert found["none"] > 10, found
 
 
-def test_first_price_steps_are_few() -> None:
-    """Up to the steps allowed nothing is given up: a long needs no more than 1 / (1 - fraction)."""
-    for fraction in (wad("0.01"), wad("0.5"), wad("0.9"), wad("0.99")):
-        rng = random.Random(7)
-        for _ in range(300):
-            scale = 10 ** (36 - rng.choice((0, 6, 18)))
-            size = int(10 ** rng.uniform(12, 30))
-            entry_price = int(10 ** rng.uniform(14, 25))
-            notional = margin_math._fraction_of_notional_up(size, entry_price, WAD, scale)
-            if not 2**18 <= notional <= MAX_MARGIN:
-                continue
-            case = (LONG, size, rng.randint(1, notional), entry_price, 0, 0, fraction, scale)
-            first = trigger_price._first_price(*case)
-            assert first == 0 or is_due(case, first)
+def test_first_price_asks_few_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MAX_STEPS is never reached: three prices for a short, 1 / (1 - fraction) + 2 for a long."""
+    asked = Counter[int]()
+    position_value = margin_math._position_value
+
+    def counted(*case: int) -> int:
+        asked[case[0]] += 1
+        return position_value(*case)
+
+    monkeypatch.setattr(margin_math, "_position_value", counted)
+    rng = random.Random(7)
+    most = Counter[tuple[int, int]]()
+    for number in range(6_000):
+        case = small_case(rng) if number % 2 else large_case(rng)
+        side, fraction = case[0], case[6]
+        asked.clear()
+        trigger_price._first_price(*case)
+        bound = 3 if side == SHORT else WAD // (WAD - fraction) + 2
+        assert asked[side] <= bound <= trigger_price.MAX_STEPS
+        key = side, bound
+        most[key] = max(most[key], asked[side])
+    assert most[SHORT, 3] == 3
+    assert max(count for (side, _), count in most.items() if side == LONG) > 30
+
+
+def large_case(rng: random.Random) -> tuple[int, ...]:
+    """A position as a market may hold it."""
+    while True:
+        scale = 10 ** (36 - rng.choice((0, 6, 18)))
+        size, entry_price = int(10 ** rng.uniform(12, 30)), int(10 ** rng.uniform(14, 25))
+        notional = margin_math._fraction_of_notional_up(size, entry_price, WAD, scale)
+        if 2**18 <= notional <= MAX_MARGIN:
+            break
+    fraction = rng.choice((wad("0.01"), wad("0.5"), wad("0.9"), wad("0.99")))
+    margin = rng.randint(1, notional)
+    return rng.randint(0, 1), size, margin, entry_price, 0, 0, fraction, scale
 
 
 # Prices of liquidation, in a market
