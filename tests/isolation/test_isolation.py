@@ -8,10 +8,10 @@ from click.testing import CliRunner
 from perp_fuzz.commands import main
 from perp_fuzz.deployment import ROOT
 from perp_fuzz.isolation import Leak, run_pairs
-from python_model.perp_market import Marks, PerpMarket, Position
+from python_model.perp_market import CloseOut, Marks, PerpMarket, Position
 
 MARKET = "contracts/PerpMarket.vy"
-RULE = "            self.bad_debt += bad_debt\n"
+RULE = "        self.bad_debt += close_out.bad_debt\n"
 
 
 def test_the_model_isolates() -> None:
@@ -45,8 +45,8 @@ def test_a_contract_that_makes_others_pay_is_found() -> None:
     source = Path(ROOT / MARKET).read_text()
     assert source.count(RULE) == 1
     leak = """\
-            other: IPerpMarket.Position = self._load_position(1)
-            self._store_sizes(1, other.size, other.margin - bad_debt, other.epoch)
+        other: IPerpMarket.Position = self._load_position(1)
+        self._store_sizes(1, other.size, other.margin - close_out.bad_debt, other.epoch)
 """
     overrides = {MARKET: source.replace(RULE, RULE + leak)}
     with pytest.raises(Leak, match="with the ruin"):
@@ -86,18 +86,17 @@ def by_size(market: PerpMarket, ruined: Position, _: int) -> None:
 @pytest.fixture(params=[from_margin, from_entry_price, from_credit, through_funding, by_size])
 def leak(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model in which every bad debt is felt by others."""
-    liquidate = PerpMarket._liquidate
+    close_out = PerpMarket._close_out
 
     def leaking(
-        self: PerpMarket, position_id: int, position: Position, marks: Marks
-    ) -> tuple[int, int]:
-        before = self.bad_debt
-        result = liquidate(self, position_id, position, marks)
-        if self.bad_debt > before:
-            request.param(self, position, self.bad_debt - before)
+        self: PerpMarket, position_id: int, position: Position, marks: Marks, full_penalty: int
+    ) -> CloseOut:
+        result = close_out(self, position_id, position, marks, full_penalty)
+        if result.bad_debt > 0:
+            request.param(self, position, result.bad_debt)
         return result
 
-    monkeypatch.setattr(PerpMarket, "_liquidate", leaking)
+    monkeypatch.setattr(PerpMarket, "_close_out", leaking)
 
 
 @pytest.mark.usefixtures("leak")
