@@ -417,6 +417,27 @@ def test_perennial_072m_a_run_on_the_pool_does_not_outrun_the_claims() -> None:
     stage.assert_books_balance()
 
 
+def test_perennial_072m_providers_who_run_leave_the_profit_of_the_traders_behind() -> None:
+    stage = Stage(**FRICTIONLESS)
+    winner = stage.open(LONG, 20_000, 500_000, by="trader")
+    stage.publish(112)
+    profit, reserved = stage.books.net_trader_profit, stage.view("market.pool_terms").reserved
+    assert profit > reserved == stage.tokens(224_000)
+    shares = stage.view("pool.maxRedeem", "lp")
+    assert shares == stage.view("pool.balanceOf", "lp")
+    stage.does("lp", "pool.redeem", shares, "lp", "lp")
+    # The last one out takes cash less profit: what is left pays the traders to the unit.
+    left = stage.books.pool_cash
+    assert profit <= left <= profit + 1
+    value = stage.value(winner, 112)
+    # More than the allowed share of that is owed now: the next price deleverages, and pays in full.
+    stage.publish(112)
+    (settled,) = stage.events("PositionSettled")
+    assert settled[4:7] == (value, 0, stage.tokens(500_000) + value)
+    assert stage.books.pool_cash == left - value
+    stage.assert_books_balance()
+
+
 def test_perennial_59_a_call_repeated_or_refused_charges_nothing_more() -> None:
     stage = Stage()
     position_id = stage.open(LONG, 1_000, 6_000, by="trader")

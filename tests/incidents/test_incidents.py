@@ -646,6 +646,26 @@ def test_2025_10_cascade_deleveraging_overshoots_by_less_than_one_position() -> 
     stage.assert_books_balance()
 
 
+def test_2025_10_cascade_positions_put_in_front_cost_visits_and_spare_nobody() -> None:
+    stage = Stage(liquidity=100_000, **FRICTIONLESS)
+    winners = [stage.open(LONG, 2_500, 60_000, by="trader") for _ in range(2)]
+    # Margin of ten times the notional, no profit: the far end of the index is theirs.
+    in_front = 3 * MAX_VISITS
+    for _ in range(in_front):
+        stage.open(SHORT, "0.01", 10, by="attacker")
+    stage.publish(115, by="keeper")
+    calls, settled = 1, stage.events("PositionSettled")
+    while stage.view("market.totals").has_backlog:
+        assert settled == []
+        stage.does("keeper", "market.continue_backlog", MAX_VISITS)
+        settled += stage.events("PositionSettled")
+        calls += 1
+    # Calls of one block go on where the last one stopped: one for 32 visits.
+    assert [fields[0] for fields in settled] == winners[::-1]
+    assert calls == in_front // MAX_VISITS + 1
+    stage.assert_books_balance()
+
+
 # November 2025, Hyperliquid POPCAT: one attacker behind many accounts, each under its limit
 
 
