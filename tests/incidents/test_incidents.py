@@ -398,10 +398,10 @@ def test_2025_04_kiloex_nobody_else_sets_a_price() -> None:
     stage.refuses(errors.NOT_PUBLISHER, "attacker", "feed.publish", header, forged)
     observed = (wad(50), 1, stage.now, wad(100), stage.now - 1)
     stage.refuses(errors.NOT_MARKET, "attacker", "engine.observe_price", *observed)
-    accounts = [stage.address("attacker")]
-    stage.refuses(errors.NOT_CONFIGURATOR, "attacker", "feed.set_publishers", accounts, 1)
+    mine = [stage.address("attacker")]
+    stage.refuses(errors.NOT_CONFIGURATOR, "attacker", "feed.set_publishers", mine, 1)
     feed = stage.system.feed
-    stage.refuses(NOT_OWNER, "attacker", "configurator.propose_publishers", feed, accounts, 1)
+    stage.refuses(NOT_OWNER, "attacker", "configurator.propose_publishers", feed, mine, 1)
     # What anybody may call reads the feed again and finds nothing new.
     stage.does("attacker", "market.update_price", "attacker")
     assert stage.mark() == 100
@@ -672,15 +672,15 @@ def test_2025_10_cascade_positions_put_in_front_cost_visits_and_spare_nobody() -
 @SIDES
 def test_2025_11_popcat_many_accounts_share_one_cap(side: int) -> None:
     stage = Stage(insurance=100_000, **FRICTIONLESS)
-    accounts = [f"trader_{i}" for i in range(8)]
+    traders = [f"trader_{i}" for i in range(8)]
     # The smallest tier has the least margin: twenty times its size is the market's cap.
     margin = stage.part(1_000, 100, initial(0)) + 1_000
     for i in range(20):
         order = (side, wad(1_000), margin, ANY_PRICE[side])
-        stage.does(accounts[i % 8], "market.open", *order)
-    for account in accounts:
+        stage.does(traders[i % 8], "market.open", *order)
+    for trader in traders:
         order = (side, wad("0.01"), stage.tokens(1), ANY_PRICE[side])
-        stage.refuses(errors.SKEW_CAP, account, "market.open", *order)
+        stage.refuses(errors.SKEW_CAP, trader, "market.open", *order)
     cash = stage.books.pool_cash
     moved = 100 * (1 - JUMP) if side == LONG else 100 * (1 + JUMP)
     owed = -sum(stage.value(i, moved) for i in stage.open_ids())
