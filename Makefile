@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup python anvil fuzz test unit gas bench planted isolation crashes size lint
+.PHONY: help setup python anvil fuzz test unit gas bench planted isolation solvency crashes size lint
 .PHONY: format lock clean
 
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
@@ -52,6 +52,9 @@ bench: python ## Steps per second: raw EVM replay, model alone, full loop (STEPS
 
 planted: python ## Plant each known bug and show that the fuzzer catches it (ONLY=name STEPS= SEED=)
 	@$(RUN) options planted ONLY STEPS SEED PROCESSES REPORT
+
+solvency: python ## Compare solvency() with the sum over positions at every step (STEPS= SEED=)
+	@$(RUN) options solvency STEPS SEED
 
 isolation: python ## Show that a trader's ruin is nothing to the others (PAIRS= SEED=)
 	@$(RUN) options isolation PAIRS SEED

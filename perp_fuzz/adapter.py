@@ -149,7 +149,7 @@ class PerpTwin:
             yield (
                 market.address,
                 _POSITION(position_id),
-                abi.words(*_fields(position)),
+                abi.words(*flat_fields(position)),
                 f"position({position_id})",
             )
             yield (
@@ -359,7 +359,8 @@ def _raise(statistics: dict[str, int], name: str, value: int) -> None:
         statistics[name] = value
 
 
-def _fields(record: Any) -> list[Any]:
+def flat_fields(record: Any) -> list[Any]:
+    """The fields of a record in order, nested ones in their place."""
     names = getattr(record, "_fields", None) or record.__slots__
     return _flat([getattr(record, name) for name in names])
 
@@ -402,7 +403,7 @@ def _views(
     address: str, names: Sequence[str], model: Any
 ) -> Iterator[tuple[str, bytes, bytes, str]]:
     for name in names:
-        expected = abi.words(*_fields(getattr(model, name)()))
+        expected = abi.words(*flat_fields(getattr(model, name)()))
         yield address, abi.encoder(f"{name}()")(), expected, f"{name}()"
 
 

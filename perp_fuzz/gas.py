@@ -19,7 +19,7 @@ from lockstep import abi
 from lockstep.adapter import Config
 from lockstep.engines.base import Outcome
 from lockstep.engines.pyevm import PyEvmEngine
-from perp_fuzz.adapter import PerpTwin
+from perp_fuzz.adapter import PerpTwin, flat_fields
 from perp_fuzz.deployment import (
     ADDRESSES,
     FEED_DECIMALS,
@@ -323,6 +323,15 @@ class World:
         _expect(self.market._marks.price == price, "the price has arrived")
         return usage
 
+    def measure_view(self, name: str) -> Usage:
+        """A view of the market, read in a transaction of its own."""
+        self.wait(12)
+        data = abi.selector(f"{name}()")
+        outcome = self._call(ADDRESSES["keeper_0"], self.market.address, data)
+        if outcome.output != abi.words(*flat_fields(getattr(self.market, name)())):
+            raise RuntimeError(f"{name}: the model says something else")
+        return self.engine.last
+
     def create_market(self) -> Usage:
         """The second market of the factory."""
         self.wait(12)
@@ -384,6 +393,7 @@ def publish_at(positions: int) -> Scenario:
         price = PRICE + PRICE // 1_009
         yield f"publish, {positions:,} open positions", world.measure_publish(price)
         yield f"update alone, {positions:,} open positions", world.measure_update(PRICE)
+        yield f"solvency(), {positions:,} open positions", world.measure_view("solvency")
 
     return scenario
 
