@@ -28,22 +28,30 @@ def treasury(people):
 
 
 @pytest.fixture(scope="session")
-def factory(project, owner, treasury):
+def configurator(project, owner, people):
+    return owner.deploy(project.Configurator, people["guardian"])
+
+
+@pytest.fixture(scope="session")
+def factory(project, owner, configurator, treasury):
     """The blueprints declared, and the factory that deploys from them."""
     blueprints = [
         owner.declare(container).contract_address
-        for container in (project.PerpMarket, project.LiquidityPool, project.PriceFeed)
+        for container in (project.PerpMarket, project.LiquidityPool, project.RiskEngine)
     ]
-    return owner.deploy(project.MarketFactory, *blueprints, treasury)
+    return owner.deploy(project.MarketFactory, *blueprints, configurator, treasury)
 
 
 @pytest.fixture
-def deploy(project, chain, people, factory) -> Callable[..., Story]:
-    """A market with collateral of these decimals."""
+def deploy(project, chain, people, factory, configurator) -> Callable[..., Story]:
+    """A market with collateral of these decimals, and some parameters replaced."""
 
-    def make(decimals: int = 6, container=project.TokenMock) -> Story:
+    def make(
+        decimals: int = 6, container=project.TokenMock, feed: str = "signed", **changes
+    ) -> Story:
         token = people["owner"].deploy(container, decimals)
-        return Story(project, chain, people, factory, token, decimals)
+        given = (factory, configurator, token, decimals)
+        return Story(project, chain, people, *given, feed, **changes)
 
     return make
 
@@ -53,8 +61,10 @@ def story(deploy) -> Story:
     return deploy()
 
 
-@pytest.fixture(params=["6", "8", "18", "6 without return values"])
+@pytest.fixture(params=["6", "8 from an aggregator", "18", "6 without return values"])
 def any_story(request, deploy, project) -> Story:
-    """Every kind of collateral."""
+    """Every kind of collateral, and both kinds of feed."""
     decimals, _, rest = request.param.partition(" ")
-    return deploy(int(decimals), project.NoReturnTokenMock if rest else project.TokenMock)
+    container = project.NoReturnTokenMock if "without" in rest else project.TokenMock
+    feed = "aggregator" if "aggregator" in rest else "signed"
+    return deploy(int(decimals), container, feed)

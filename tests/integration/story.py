@@ -5,10 +5,17 @@ from typing import Any
 import ape
 
 from lockstep import abi
-from perp_fuzz.deployment import created_address
-from python_model.evm import Chain, Event, Revert
+from perp_fuzz.deployment import FEED_ID, PUBLISHERS, QUORUM, created_address
+from perp_fuzz.signing import Signer, address_of, by_address
+from python_model.aggregator_price_feed import AggregatorPriceFeed
+from python_model.configurator import Configurator
+from python_model.evm import ZERO_ADDRESS, Chain, Event, Revert
 from python_model.market_factory import MarketFactory
-from python_model.perp_market import MarketParams, Tier
+from python_model.modules.constants import FRACTION_UNIT, MAX_MARGIN, MAX_SIZE
+from python_model.perp_market import MarketParams
+from python_model.risk_engine import RiskParams
+from python_model.signed_price_feed import SignedPriceFeed
+from python_model.testing.aggregator_mock import AggregatorMock
 from python_model.testing.token_mock import TokenMock
 
 WAD = 10**18
@@ -16,28 +23,45 @@ PRICE = 10_000 * WAD
 ANY = 2**256 - 1
 ROLES = (
     *("owner", "trader", "other_trader", "lp", "keeper", "publisher", "treasury", "attacker"),
-    "other_keeper",
+    *("other_keeper", "guardian"),
 )
 PARAMS = MarketParams(
     min_size=WAD // 20,
-    max_open_interest=200 * WAD,
-    max_skew=100 * WAD,
     skew_scale=100_000 * WAD,
     max_funding_rate=10**14,
     max_utilisation_rate=10**10,
-    maker_fee=2 * 10**14,
-    taker_fee=6 * 10**14,
     liquidation_penalty=5 * 10**15,
     keeper_share=10**17,
     reserve_fraction=2 * 10**17,
     max_price_age=3_600,
-    tiers=(
-        Tier(WAD, 20 * 10**15, 10 * 10**15),
-        Tier(5 * WAD, 40 * 10**15, 20 * 10**15),
-        Tier(20 * WAD, 100 * 10**15, 50 * 10**15),
-        Tier(50 * WAD, 200 * 10**15, 100 * 10**15),
-    ),
+    tier_sizes=(WAD, 5 * WAD, 20 * WAD, 50 * WAD),
 )
+# Breakers as wide as they may be, and no more margin for volatility: a story narrows its own.
+RISK = RiskParams(
+    max_open_interest=200 * WAD,
+    max_skew=100 * WAD,
+    maker_fee=2 * 10**14,
+    taker_fee=6 * 10**14,
+    initial_fractions=(20 * 10**15, 40 * 10**15, 100 * 10**15, 200 * 10**15),
+    maintenance_fractions=(10 * 10**15, 20 * 10**15, 50 * 10**15, 100 * 10**15),
+    calm_volatility=WAD,
+    max_volatility_multiplier=WAD,
+    volatility_window=3_600,
+    crowding_lower=WAD - FRACTION_UNIT,
+    crowding_upper=WAD,
+    max_confidence=10**16,
+    max_jump=WAD,
+    move_windows=(300, 3_600),
+    max_moves=(WAD, WAD),
+    cool_down=60,
+    max_liquidated_size=MAX_SIZE,
+    max_pool_loss=WAD,
+    max_bad_debt=MAX_MARGIN,
+    max_insurance_draw=WAD,
+    max_profit_share=WAD,
+)
+CONFIDENCE = 10**15  # of the price, WAD
+HEARTBEAT = 3_600
 
 
 class Story:
@@ -49,44 +73,83 @@ class Story:
         chain: Any,
         people: dict[str, Any],
         factory: Any,
+        configurator: Any,
         token: Any,
         decimals: int,
+        feed: str,
+        **changes: Any,
     ) -> None:
         self.chain = chain
         self.people = people
         self.unit = 10**decimals
-        owner, publisher = people["owner"], people["publisher"]
-        given = (token, publisher, "Ringfence Pool", "RFP")
-        params = PARAMS._asdict() | {"tiers": [tuple(tier) for tier in PARAMS.tiers]}
-        receipt = factory.create_market(*given, params, sender=owner)
+        self.risk = RISK._replace(**changes)
+        owner = people["owner"]
+        publishers = [address_of(role) for role in by_address(*PUBLISHERS)]
+        aggregator = owner.deploy(project.AggregatorMock, 18)
+        if feed == "signed":
+            listed = (FEED_ID, 18, publishers, QUORUM)
+            source = owner.deploy(project.SignedPriceFeed, factory, configurator, *listed)
+        else:
+            settings = (HEARTBEAT, CONFIDENCE, ZERO_ADDRESS, 0)
+            source = owner.deploy(project.AggregatorPriceFeed, factory, aggregator, *settings)
+        given = (token, source, "Ringfence Pool", "RFP")
+        terms = (PARAMS._asdict(), self.risk._asdict())
+        receipt = factory.create_market(*given, *terms, sender=owner)
         (created,) = receipt.decode_logs(factory.MarketCreated)
         self.contracts = {
             "token": token,
             "factory": factory,
+            "configurator": configurator,
+            "aggregator": aggregator,
             "market": project.PerpMarket.at(created.market),
             "pool": project.LiquidityPool.at(created.pool),
-            "feed": project.PriceFeed.at(created.feed),
+            "engine": project.RiskEngine.at(created.engine),
+            "feed": source,
         }
         self._encoders = {
             contract.address.lower(): _encoders(contract) for contract in self.contracts.values()
         }
 
-        self.model_chain = Chain(receipt.timestamp, created_address)
-        mirror = MarketFactory(
-            self.model_chain, _address(factory), _address(people["treasury"]), _address(owner)
+        mirrored_chain = Chain(receipt.timestamp, created_address, chain.chain_id)
+        self.model_chain = mirrored_chain
+        governor = Configurator(
+            mirrored_chain, _address(configurator), _address(people["guardian"]), _address(owner)
         )
-        mirrored = TokenMock(self.model_chain, _address(token), decimals)
+        mirror = MarketFactory(
+            mirrored_chain,
+            _address(factory),
+            governor,
+            _address(people["treasury"]),
+            _address(owner),
+        )
+        mirrored = TokenMock(mirrored_chain, _address(token), decimals)
+        answers = AggregatorMock(mirrored_chain, _address(aggregator), 18)
+        mirrored_feed: SignedPriceFeed | AggregatorPriceFeed
+        if feed == "signed":
+            roles = (_address(factory), _address(configurator))
+            mirrored_feed = SignedPriceFeed(mirrored_chain, _address(source), *roles, *listed)
+        else:
+            mirrored_feed = AggregatorPriceFeed(
+                *(mirrored_chain, _address(source), _address(factory), answers),
+                *(HEARTBEAT, CONFIDENCE, None, 0),
+            )
         market = mirror.create_market(
-            mirrored, _address(publisher), *given[2:], PARAMS, sender=_address(owner)
+            mirrored, mirrored_feed, *given[2:], PARAMS, self.risk, sender=_address(owner)
         )
         assert market.address == created.market.lower()
+        assert market.engine.address == created.engine.lower()
         self.models = {
             "token": mirrored,
             "factory": mirror,
+            "configurator": governor,
+            "aggregator": answers,
             "market": market,
             "pool": market.pool,
-            "feed": market.feed,
+            "engine": market.engine,
+            "feed": mirrored_feed,
         }
+        self.signer = Signer(mirrored_chain, _address(source), FEED_ID, 18)
+        self.publishers = PUBLISHERS
         self.price_time = 0
 
     def fund(self, *roles: str, tokens: int = 1_000_000) -> None:
@@ -96,26 +159,44 @@ class Story:
             spender = "pool" if role == "lp" else "market"
             self.does(role, "token.approve", spender, ANY)
 
-    def publish(self, price: int) -> Any:
+    def publish(self, price: int, role: str = "publisher") -> Any:
         """A price of a second ago. Blocks may share a second, so the next one is moved ahead."""
         at = max(self.chain.pending_timestamp, self.price_time + 2)
         self.chain.pending_timestamp = at
         self.price_time = at - 1
-        return self.does("publisher", "feed.publish", price, self.price_time)
+        if isinstance(self.models["feed"], SignedPriceFeed):
+            return self.does(role, "feed.publish", *self.batch(price))
+        at = self.price_time
+        self.does("owner", "aggregator.set_round", at, price, at, at, at)
+        return self.does(role, "market.update_price", role)
 
-    def does(self, role: str, function: str, *args: int | str) -> Any:
+    def batch(self, price: int) -> tuple[Any, Any]:
+        """Header and reports of a quorum, for the time of the last price."""
+        header = self.signer.header(self.price_time, self.chain.chain_id)
+        confidence = price * CONFIDENCE // WAD
+        reports = [
+            self.signer.report(role, header, price, confidence)
+            for role in by_address(*self.publishers[:QUORUM])
+        ]
+        return header, reports
+
+    def later(self, seconds: int) -> None:
+        """The next block comes so much later."""
+        self.chain.pending_timestamp += seconds
+
+    def does(self, role: str, function: str, *args: Any) -> Any:
         """The receipt of a transaction whose events are exactly the model's."""
         target, name = function.split(".")
         account = self.people[role]
         sent = [self._resolve(arg) for arg in args]
         receipt = getattr(self.contracts[target], name)(*sent, sender=account)
         self.model_chain.timestamp = receipt.timestamp
-        getattr(self.models[target], name)(*map(_plain, sent), sender=_address(account))
+        getattr(self.models[target], name)(*self._mirrored(target, args), sender=_address(account))
         expected = [self._encode(event) for event in self.model_chain.events]
         assert [_log(log) for log in receipt.logs] == expected
         return receipt
 
-    def refuses(self, reason: str, role: str, function: str, *args: int | str) -> None:
+    def refuses(self, reason: str, role: str, function: str, *args: Any) -> None:
         """Chain and model revert for this reason. Simulated: tracing a revert takes seconds."""
         target, name = function.split(".")
         account = self.people[role]
@@ -124,7 +205,8 @@ class Story:
             getattr(self.contracts[target], name).call(*sent, sender=account, skip_trace=True)
         self.model_chain.timestamp = self.chain.pending_timestamp
         try:
-            getattr(self.models[target], name)(*map(_plain, sent), sender=_address(account))
+            values = self._mirrored(target, args)
+            getattr(self.models[target], name)(*values, sender=_address(account))
         except Revert as revert:
             told = revert.reason
         else:
@@ -158,7 +240,8 @@ class Story:
         if names is None:
             assert found == expected, function
         else:
-            assert [getattr(found, field) for field in names] == list(expected), function
+            values = [_as_tuple(getattr(found, field)) for field in names]
+            assert values == [_as_tuple(item) for item in expected], function
         return expected
 
     def position(self, position_id: int) -> Any:
@@ -179,10 +262,20 @@ class Story:
         for role in ROLES:
             self.balance(role)
 
-    def _resolve(self, value: int | str) -> Any:
-        if isinstance(value, int):
+    def _resolve(self, value: Any) -> Any:
+        """What the chain is told: accounts and contracts by their names."""
+        if not isinstance(value, str) or value.startswith("0x"):
             return value
         return self.people.get(value) or self.contracts[value]
+
+    def _mirrored(self, target: str, args: tuple[Any, ...]) -> list[Any]:
+        """What the model is told. Its configurator acts on what it is given, others are told
+        addresses."""
+        models = self.models if target == "configurator" else {}
+        return [
+            models[arg] if isinstance(arg, str) and arg in models else _plain(self._resolve(arg))
+            for arg in args
+        ]
 
     def _encode(self, event: Event) -> tuple[str, tuple[bytes, ...], bytes]:
         return self._encoders[event.address][event.name](event.address, *event.fields)
@@ -204,7 +297,11 @@ def _address(holder: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, int) else _address(value)
+    return _address(value) if hasattr(value, "address") else value
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _log(log: Any) -> tuple[str, tuple[bytes, ...], bytes]:

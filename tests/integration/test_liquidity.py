@@ -2,6 +2,8 @@
 
 from story import ANY, PRICE, WAD, Story
 
+from perp_fuzz.signing import address_of, by_address
+from python_model.configurator import DELAY
 from python_model.modules import errors, ownable_2step
 
 
@@ -34,20 +36,37 @@ def test_an_attacker_governs_nothing(story: Story) -> None:
     story.publish(PRICE)
     story.does("lp", "pool.deposit", 1_000 * story.unit, "lp")
     owner_only = ownable_2step.NOT_THE_OWNER
-    story.refuses(owner_only, "attacker", "feed.set_publisher", "attacker")
     story.refuses(owner_only, "attacker", "factory.set_treasury", "attacker")
-    story.refuses(errors.NOT_PUBLISHER, "attacker", "feed.publish", PRICE, 1)
-    story.refuses(errors.NOT_MARKET, "attacker", "pool.pay_profit", 1)
+    story.refuses(owner_only, "attacker", "configurator.set_guardian", "attacker")
+    story.refuses(owner_only, "attacker", "configurator.propose_params", "market", story.risk)
+    story.refuses(owner_only, "attacker", "configurator.tighten", "market", story.risk)
+    story.refuses(errors.NOT_GUARDIAN, "attacker", "configurator.guardian_restrict", "market", 1)
+    story.refuses(errors.NOT_CONFIGURATOR, "attacker", "engine.set_params", story.risk)
+    story.refuses(errors.NOT_CONFIGURATOR, "attacker", "engine.restrict", 1)
+    somebody = [story.people["attacker"].address.lower()]
+    story.refuses(errors.NOT_CONFIGURATOR, "attacker", "feed.set_publishers", somebody, 1)
+    story.refuses(errors.NOT_MARKET, "attacker", "engine.cover_shortfall", 1, 1)
+    story.refuses(errors.NOT_MARKET, "attacker", "pool.pay_profit", "attacker", 1)
     story.refuses(errors.NOT_MARKET, "attacker", "pool.collect_loss", 1)
     story.check()
 
 
-def test_the_owner_replaces_publisher_and_treasury(story: Story) -> None:
+def test_the_owner_replaces_publishers_after_a_notice_and_the_treasury_at_once(
+    story: Story,
+) -> None:
     story.fund("trader", "lp")
     story.publish(PRICE)
-    story.does("owner", "feed.set_publisher", "keeper")
-    story.refuses(errors.NOT_PUBLISHER, "publisher", "feed.publish", PRICE, story.price_time + 1)
-    story.people = {**story.people, "publisher": story.people["keeper"]}
+    new = ("one", "two", "three")
+    listed = [address_of(role) for role in by_address(*new)]
+    story.does("owner", "configurator.propose_publishers", "feed", listed, 3)
+    story.refuses(errors.TOO_EARLY, "owner", "configurator.apply_publishers", "feed")
+    story.publish(PRICE)
+    story.later(DELAY)
+    story.does("owner", "configurator.apply_publishers", "feed")
+    story.later(10)
+    story.price_time = story.chain.pending_timestamp - 1
+    story.refuses(errors.NOT_PUBLISHER, "publisher", "feed.publish", *story.batch(PRICE))
+    story.publishers = new
     story.publish(PRICE + WAD)
     story.does("lp", "pool.deposit", 100_000 * story.unit, "lp")
     story.does("trader", "market.open", 0, WAD, 1_000 * story.unit, ANY)
@@ -55,4 +74,35 @@ def test_the_owner_replaces_publisher_and_treasury(story: Story) -> None:
     story.does("attacker", "market.collect_fees")
     assert story.balance("owner") > 0
     assert story.balance("treasury") == 0
+    story.check()
+
+
+def test_parameters_change_after_a_notice_unless_they_only_tighten(story: Story) -> None:
+    tighter = story.risk._replace(max_open_interest=150 * WAD)
+    story.does("owner", "configurator.tighten", "market", tighter)
+    assert story.view("engine.params") == tighter
+    story.refuses(errors.NOT_TIGHTER, "owner", "configurator.tighten", "market", story.risk)
+    looser = story.risk._replace(maintenance_fractions=(10**16, 2 * 10**16, 4 * 10**16, 10**17))
+    story.does("owner", "configurator.propose_params", "market", looser)
+    story.refuses(errors.TOO_EARLY, "owner", "configurator.apply_params", "market")
+    story.later(DELAY)
+    story.does("owner", "configurator.apply_params", "market")
+    assert story.view("engine.params") == looser
+    story.check()
+
+
+def test_the_guardian_leaves_only_exits_for_a_day(story: Story) -> None:
+    story.fund("trader", "lp")
+    story.publish(PRICE)
+    story.does("lp", "pool.deposit", 100_000 * story.unit, "lp")
+    opening = (0, WAD, 1_000 * story.unit, ANY)
+    story.does("trader", "market.open", *opening)
+    story.does("guardian", "configurator.guardian_restrict", "market", 86_400)
+    story.refuses(errors.REDUCE_ONLY, "trader", "market.open", *opening)
+    again = ("market", 86_400)
+    story.refuses(errors.RESTRICTED_RECENTLY, "guardian", "configurator.guardian_restrict", *again)
+    story.does("trader", "market.close", 1, 0)
+    story.later(86_400)
+    story.publish(PRICE)
+    story.does("trader", "market.open", *opening)
     story.check()

@@ -1,9 +1,12 @@
 """Stories of traders, on ape's local chain and on anvil."""
 
+from collections.abc import Callable
+
 import pytest
 from story import ANY, PRICE, WAD, Story
 
 from python_model.modules import errors
+from python_model.perp_market import SETTLEMENT_DELAY
 
 LONG, SHORT = 0, 1
 
@@ -119,6 +122,68 @@ def test_keepers_work_off_a_backlog(story: Story) -> None:
         story.does(keeper, "market.withdraw_credit")
     assert story.balance("keeper") == story.balance("other_keeper") > 0
     story.does("trader", "market.open", *opening)
+    story.check()
+
+
+def test_a_jump_waits_for_a_second_price(deploy: Callable[..., Story]) -> None:
+    story = deploy(max_jump=10**17)
+    story.fund("trader", "lp")
+    story.publish(PRICE)
+    story.does("lp", "pool.deposit", 100_000 * story.unit, "lp")
+    story.does("trader", "market.open", LONG, WAD, 1_000 * story.unit, ANY)
+    # A lone price that would ruin the trader is held.
+    story.publish(PRICE // 2)
+    story.refuses(errors.HALTED, "trader", "market.close", 1, 0)
+    story.publish(PRICE - 10 * WAD)
+    assert story.position(1).size == WAD
+    story.does("trader", "market.close", 1, 0)
+    # Two that agree are believed.
+    story.later(60)
+    story.does("trader", "market.open", LONG, WAD, 1_000 * story.unit, ANY)
+    story.publish(PRICE // 2)
+    receipt = story.publish(PRICE // 2)
+    (liquidated,) = story.events(receipt, "PositionLiquidated")
+    assert liquidated.price == PRICE // 2
+    story.check()
+
+
+def test_the_most_profitable_position_is_closed_before_it_empties_the_pool(
+    deploy: Callable[..., Story],
+) -> None:
+    story = deploy(max_profit_share=5 * 10**17)
+    story.fund("trader", "other_trader", "lp")
+    story.publish(PRICE)
+    story.does("lp", "pool.deposit", 10_000 * story.unit, "lp")
+    story.does("trader", "market.open", LONG, WAD, 1_000 * story.unit, ANY)
+    story.does("other_trader", "market.open", LONG, WAD, 2_000 * story.unit, ANY)
+    (settled,) = story.events(story.publish(PRICE + 3_000 * WAD), "PositionSettled")
+    assert settled.is_deleveraged
+    assert settled.owner == story.people["other_trader"]
+    assert 2_999 * story.unit < settled.value < 3_001 * story.unit
+    before = story.balance("other_trader")
+    story.does("other_trader", "market.withdraw_credit")
+    assert story.balance("other_trader") - before == settled.returned
+    story.does("trader", "market.close", 1, 0)
+    story.check()
+
+
+def test_a_market_without_prices_is_settled_by_anyone(any_story: Story) -> None:
+    story = any_story
+    story.fund("trader", "lp")
+    story.publish(PRICE)
+    story.does("lp", "pool.deposit", 100_000 * story.unit, "lp")
+    story.does("trader", "market.open", LONG, WAD, 1_000 * story.unit, ANY)
+    story.publish(PRICE + 100 * WAD)
+    story.refuses(errors.NOT_EXPIRED, "attacker", "market.settle", 1)
+    story.later(SETTLEMENT_DELAY + 1)
+    story.refuses(errors.STALE_PRICE, "trader", "market.close", 1, 0)
+    (settled,) = story.events(story.does("attacker", "market.settle", 1), "PositionSettled")
+    assert settled.price == PRICE + 100 * WAD
+    before = story.balance("trader")
+    story.does("trader", "market.withdraw_credit")
+    assert story.balance("trader") - before == settled.returned > 0
+    story.does("lp", "pool.redeem", story.view("pool.maxRedeem", "lp"), "lp", "lp")
+    assert story.view("pool.cash") <= 1
     story.check()
 
 
