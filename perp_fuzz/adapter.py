@@ -248,7 +248,7 @@ class PerpTwin:
         if step.action == "donate":
             target = getattr(self.system, str(step.args[0]), None)
             if target is not None and isinstance(step.args[1], int):
-                kept = step.args[1] * self.system.token.fee_bps // 10_000
+                kept = step.args[1] * min(self.system.token.fee_bps, 10_000) // 10_000
                 address = target.address
                 seen.donated[address] = seen.donated.get(address, 0) + step.args[1] - kept
         elif step.action == "seize":

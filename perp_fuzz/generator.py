@@ -94,6 +94,8 @@ class Generator:
         self.engine = twin.system.engine
         self.params = self.engine.PARAMS
         self.is_signed = isinstance(twin.system.feed, SignedPriceFeed)
+        # A token that returns nothing cannot say no.
+        self.refusal = (10_001,) if twin.config.get("token", "standard") == "standard" else ()
         self.is_down = False  # the sequencer
         self.clock = 0  # what waiting has added to the times of the path
         self.unit = 10**twin.system.token.decimals
@@ -355,6 +357,10 @@ class Generator:
     def _report(self, price: int, price_time: int, rng: random.Random, flaw: int = SOUND) -> Drawn:
         """A price brought by anyone, its confidence mostly narrow."""
         confidence = price // rng.choice((10_000, 5_000, 1_000, 200, 70)) + 4
+        if self.is_signed and rng.random() < 0.03:
+            # Exactly the widest, or a unit more.
+            widest = price * self.engine._params.max_confidence // WAD
+            confidence = max(widest + rng.choice((0, 0, 1, widest)), 2)
         return "publish", self._publisher(), (price, confidence, price_time, flaw)
 
     def answer(self, rng: random.Random) -> Drawn:
@@ -454,7 +460,7 @@ class Generator:
         return "donate", ATTACKER, (receiver, rng.randrange(5 * self.unit))
 
     def set_fee(self, rng: random.Random) -> Drawn:
-        bps = 0 if self.system.token.fee_bps else rng.choice((1, 30, 10_000))
+        bps = 0 if self.system.token.fee_bps else rng.choice((1, 30, 10_000, *self.refusal))
         return "set_fee", "owner_0", (bps,)
 
     def set_hook(self, rng: random.Random) -> Drawn:
@@ -820,7 +826,7 @@ class Generator:
             edge = find_edge(due, now, latest) if latest > now else None
             if edge is not None:
                 self.at = max(edge[1] + off, now)
-                if rng.random() < 0.4:
+                if rng.random() < 0.6:
                     owner = ROLE_OF[position.owner]
                     worst = 0 if position.side == LONG else ANY
                     return "close", owner, (position_id, worst)

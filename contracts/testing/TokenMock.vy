@@ -36,8 +36,10 @@ def approve(spender: address, amount: uint256) -> bool:
 @external
 def transfer(receiver: address, amount: uint256) -> bool:
     """
-    @notice Moves tokens.
+    @notice Moves tokens; with a fee above the whole it says no instead.
     """
+    if token_ledger.fee_bps > 10_000:
+        return False
     token_ledger._move(msg.sender, receiver, amount)
     return True
 
@@ -45,8 +47,10 @@ def transfer(receiver: address, amount: uint256) -> bool:
 @external
 def transferFrom(sender: address, receiver: address, amount: uint256) -> bool:
     """
-    @notice Moves tokens of another within the allowance.
+    @notice Moves tokens of another within the allowance; says no like `transfer`.
     """
+    if token_ledger.fee_bps > 10_000:
+        return False
     token_ledger._spend(sender, msg.sender, amount)
     token_ledger._move(sender, receiver, amount)
     return True

@@ -50,11 +50,15 @@ class TokenMock(Contract):
 
     @external
     def transfer(self, receiver: str, amount: int, *, sender: str) -> bool:
+        if self.fee_bps > 10_000:
+            return False
         self._move(sender, receiver, amount)
         return True
 
     @external
     def transferFrom(self, sender_: str, receiver: str, amount: int, *, sender: str) -> bool:
+        if self.fee_bps > 10_000:
+            return False
         allowed = self.allowance[sender_, sender]
         if allowed != MAX_UINT256:
             if allowed < amount:
