@@ -181,8 +181,9 @@ class Story:
         return header, reports
 
     def later(self, seconds: int) -> None:
-        """The next block comes so much later."""
+        """A block so much later: calls that are only simulated happen at its time."""
         self.chain.pending_timestamp += seconds
+        self.chain.mine()
 
     def does(self, role: str, function: str, *args: Any) -> Any:
         """The receipt of a transaction whose events are exactly the model's."""
