@@ -884,12 +884,16 @@ def _store_params(params: IRiskEngine.RiskParams, present: uint256[4]) -> uint25
     duration: uint256 = fixed_point._mul_div_up(most, HOUR, RAMP_PER_HOUR)
     self._ramp = self._packed(present) | (block.timestamp << 96) | (duration << 144)
     ramp_end: uint256 = block.timestamp + duration
+    # Without a ramp no hour: then nothing looks at it.
+    ramp_hour: uint256 = 0
+    if duration > 0:
+        ramp_hour = self._hour_after(ramp_end)
     self._terms = (
         self._packed(params.maintenance_fractions)
         | (self._packed(params.initial_fractions) << 96)
         | (self._units(params.maker_fee) << 192)
         | (self._units(params.taker_fee) << 209)
-        | (self._hour_after(ramp_end) << 226)
+        | (ramp_hour << 226)
     )
     self._rules = (
         self._units(params.max_moves[0])

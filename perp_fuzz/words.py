@@ -300,13 +300,15 @@ def param_words(engine: RiskEngine) -> list[int]:
     def packed(fractions: Sequence[int]) -> int:
         return sum(units(fraction) << 24 * tier for tier, fraction in enumerate(fractions))
 
-    ramp_end = -(-(engine._ramp_start + engine._ramp_duration) // HOUR)
+    ramp_hour = 0
+    if engine._ramp_duration:
+        ramp_hour = -(-(engine._ramp_start + engine._ramp_duration) // HOUR)
     return [
         packed(params.maintenance_fractions)
         | packed(params.initial_fractions) << 96
         | units(params.maker_fee) << 192
         | units(params.taker_fee) << 209
-        | ramp_end << 226,
+        | ramp_hour << 226,
         packed(engine._old_maintenance) | engine._ramp_start << 96 | engine._ramp_duration << 144,
         units(params.max_moves[0])
         | params.move_windows[0] << 24

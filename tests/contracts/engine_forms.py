@@ -156,7 +156,7 @@ def engine_words(model: RiskEngine) -> dict[str, list[int]]:
                 (fractions(risk.initial_fractions), 96),
                 (units(risk.maker_fee), 17),
                 (units(risk.taker_fee), 17),
-                (-(-ramp_end // 3_600), 20),
+                (-(-ramp_end // 3_600) if model._ramp_duration else 0, 20),
             )
         ],
         "_ramp": [
