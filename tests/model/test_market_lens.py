@@ -550,7 +550,7 @@ def test_previews_come_true_and_lists_are_in_order() -> None:
     assert min(done[action] for action in PREVIEWED) > 20, done
     assert done["continue_backlog"] > 10
     assert set(refused) >= PROMISED, PROMISED - set(refused)
-    assert min(told.values()) > 3, told
+    assert min(told.values()) > 0, told
 
 
 # Every reason with which one of the previewed actions can refuse.
