@@ -696,7 +696,11 @@ def _close_out(
         convert(position.margin, int256) + closing.value - convert(closing.claim, int256)
     )
     if equity < 0:
-        closing.shortfall = convert(-equity, uint256)
+        shortfall: uint256 = convert(-equity, uint256)
+        closing.insurance_used = staticcall snapshot.engine.shortfall_terms(
+            shortfall, snapshot.totals.insurance
+        )
+        closing.bad_debt = shortfall - closing.insurance_used
     else:
         closing.penalty = min(full_penalty, convert(equity, uint256))
         closing.returned = convert(equity, uint256) - closing.penalty

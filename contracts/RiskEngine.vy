@@ -309,25 +309,15 @@ def cover_shortfall(shortfall: uint256, reserve: uint256) -> uint256:
     @return Token units to take from the reserve.
     """
     errors._require(msg.sender == market, errors.NOT_MARKET)
-    deficits: uint256 = self._deficits
-    limits: uint256 = self._limits
-    drawn: uint256 = deficits & constants.MAX_MARGIN
-    bad_debt: uint256 = (deficits >> 96) & constants.MAX_MARGIN
-    start: uint256 = deficits >> 192
-    if block.timestamp >= start + ((self._rules >> 68) & MASK_20):
-        drawn = 0
-        bad_debt = 0
-        start = block.timestamp
-    most: uint256 = fixed_point._mul_div_down(
-        reserve + drawn, (limits >> 200) * constants.FRACTION_UNIT, constants.WAD
-    )
-    # The sum drawn fits its word; a share that has fallen allows no more.
-    used: uint256 = min(
-        min(shortfall, reserve), max(min(most, constants.MAX_MARGIN), drawn) - drawn
-    )
+    drawn: uint256 = 0
+    bad_debt: uint256 = 0
+    start: uint256 = 0
+    drawn, bad_debt, start = self._present_deficits()
+    used: uint256 = self._cover(shortfall, reserve, drawn)
     bad_debt = min(bad_debt + (shortfall - used), constants.MAX_MARGIN)
+    # The sum drawn fits its word: see `_cover`.
     self._deficits = (drawn + used) | (bad_debt << 96) | (start << 192)
-    if bad_debt > (limits >> 104) & constants.MAX_MARGIN:
+    if bad_debt > (self._limits >> 104) & constants.MAX_MARGIN:
         self._trip(breaker_causes.BAD_DEBT)
     return used
 
@@ -497,6 +487,15 @@ def partial_terms(
     if size > constants.MAX_SIZE or self._is_too_small(size, price):
         return 0, tier
     return size, min(tier, self._tier_or_last(size))
+
+
+@external
+@view
+def shortfall_terms(shortfall: uint256, reserve: uint256) -> uint256:
+    """
+    @notice What `cover_shortfall` would answer now, to anyone.
+    """
+    return self._cover(shortfall, reserve, self._present_deficits()[0])
 
 
 @external
@@ -774,6 +773,33 @@ def _add_liquidated(size: uint256, window: uint256) -> uint256:
     sum = min(sum + size, constants.MAX_SIZE)
     self._liquidations = sum | (start << 104)
     return sum
+
+
+@internal
+@view
+def _present_deficits() -> (uint256, uint256, uint256):
+    """
+    @notice Drawn and bad debt of the current window, and its start; a new one if that is over.
+    """
+    deficits: uint256 = self._deficits
+    if block.timestamp >= (deficits >> 192) + ((self._rules >> 68) & MASK_20):
+        return 0, 0, block.timestamp
+    return deficits & constants.MAX_MARGIN, (deficits >> 96) & constants.MAX_MARGIN, deficits >> 192
+
+
+@internal
+@view
+def _cover(shortfall: uint256, reserve: uint256, drawn: uint256) -> uint256:
+    """
+    @notice What the reserve covers of a shortfall when `drawn` has been in this window: the sum
+            fits a word of 96 bits, and a share that has fallen allows no more.
+    """
+    most: uint256 = fixed_point._mul_div_down(
+        reserve + drawn, (self._limits >> 200) * constants.FRACTION_UNIT, constants.WAD
+    )
+    return min(
+        min(shortfall, reserve), max(min(most, constants.MAX_MARGIN), drawn) - drawn
+    )
 
 
 @internal

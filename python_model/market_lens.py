@@ -71,7 +71,8 @@ class Closing(NamedTuple):
     reward: int = 0
     claim: int = 0
     returned: int = 0
-    shortfall: int = 0
+    insurance_used: int = 0
+    bad_debt: int = 0
     holding: Holding = Holding()
 
 
@@ -547,7 +548,11 @@ class MarketLens(Contract):
         equity = position.margin + value - claim
         closing = Closing(size=position.size, price=price, value=value, claim=claim)
         if equity < 0:
-            return closing._replace(shortfall=-equity)
+            shortfall = -equity
+            insurance_used = snapshot.engine.shortfall_terms(shortfall, snapshot.totals.insurance)
+            return closing._replace(
+                insurance_used=insurance_used, bad_debt=shortfall - insurance_used
+            )
         penalty = min(full_penalty, equity)
         return closing._replace(penalty=penalty, returned=equity - penalty)
 

@@ -294,19 +294,10 @@ class RiskEngine(Contract):
     @external
     def cover_shortfall(self, shortfall: int, reserve: int, *, sender: str) -> int:
         errors._require(sender == self.market, errors.NOT_MARKET)
-        drawn = self._drawn
-        bad_debt = self._bad_debt
-        start = self._deficit_start
-        if self.chain.timestamp >= start + self._params.move_windows[1]:
-            drawn = 0
-            bad_debt = 0
-            start = self.chain.timestamp
-        most = fixed_point._mul_div_down(
-            reserve + drawn, self._params.max_insurance_draw, constants.WAD
-        )
-        # The sum drawn fits its word; a share that has fallen allows no more.
-        used = min(min(shortfall, reserve), max(min(most, constants.MAX_MARGIN), drawn) - drawn)
+        drawn, bad_debt, start = self._present_deficits()
+        used = self._cover(shortfall, reserve, drawn)
         bad_debt = min(bad_debt + (shortfall - used), constants.MAX_MARGIN)
+        # The sum drawn fits its word: see `_cover`.
         self._drawn, self._bad_debt, self._deficit_start = drawn + used, bad_debt, start
         if bad_debt > self._params.max_bad_debt:
             self._trip(breaker_causes.BAD_DEBT)
@@ -408,6 +399,9 @@ class RiskEngine(Contract):
         if size > constants.MAX_SIZE or self._is_too_small(size, price):
             return 0, tier
         return size, min(tier, self._tier_or_last(size))
+
+    def shortfall_terms(self, shortfall: int, reserve: int) -> int:
+        return self._cover(shortfall, reserve, self._present_deficits()[0])
 
     def params(self) -> RiskParams:
         return self._params
@@ -530,6 +524,17 @@ class RiskEngine(Contract):
         total = min(total + size, constants.MAX_SIZE)
         self._liquidated_size, self._liquidation_start = total, start
         return total
+
+    def _present_deficits(self) -> tuple[int, int, int]:
+        if self.chain.timestamp >= self._deficit_start + self._params.move_windows[1]:
+            return 0, 0, self.chain.timestamp
+        return self._drawn, self._bad_debt, self._deficit_start
+
+    def _cover(self, shortfall: int, reserve: int, drawn: int) -> int:
+        most = fixed_point._mul_div_down(
+            reserve + drawn, self._params.max_insurance_draw, constants.WAD
+        )
+        return min(min(shortfall, reserve), max(min(most, constants.MAX_MARGIN), drawn) - drawn)
 
     def _require_unrestricted(self) -> None:
         errors._require(self.chain.timestamp >= self._reduce_only_until, errors.REDUCE_ONLY)

@@ -157,12 +157,11 @@ def _assert_closing(said: Said, told: Closing, lens: MarketLens, market: PerpMar
             told.reward,
             told.returned,
         )
-        assert sum(fields[8:10]) == told.shortfall
+        assert fields[8:] == (told.insurance_used, told.bad_debt)
     else:
         fields = _event(market, "PositionSettled")
         assert fields[2:7] == (told.size, told.price, told.value, told.claim, told.returned)
-        assert sum(fields[7:9]) == told.shortfall
-        assert fields[9] is False
+        assert fields[7:] == (told.insurance_used, told.bad_debt, False)
         assert told.penalty == told.reward == 0
     assert fields[:2] == (position_id, said.owner)
     now, before = ledgers(market, said.caller, said.owner), said.before

@@ -384,7 +384,8 @@ class Crowd:
 
     def note(self, told: Any) -> None:
         self.told["claim"] += told.claim > 0
-        self.told["shortfall"] += getattr(told, "shortfall", 0) > 0
+        self.told["insurance used"] += getattr(told, "insurance_used", 0) > 0
+        self.told["bad debt"] += getattr(told, "bad_debt", 0) > 0
         self.told["in part"] += hasattr(told, "penalty") and told.holding.size > 0
 
     def trade(self) -> None:
