@@ -286,14 +286,14 @@ class Codec:
         if action == "answer":
             return self._rounds.calldata(*self._numbers(args))
         if action == "intrude":
-            contract, function, types, values = self._intrusion(args)
+            contract, function, types, given = self._intrusion(args)
             selector = abi.selector(f"{function}({','.join(types)})")
-            return self._targets[contract].address, selector + abi_encode(types, values)
+            return self._targets[contract].address, selector + abi_encode(types, given)
         if action == "create_market":
-            types, values = self._new_market(args)
-            plain = [getattr(value, "address", value) for value in values]
-            selector = abi.selector(f"create_market({','.join(types)})")
-            return self.system.factory.address, selector + abi_encode(types, plain)
+            kinds, parts = self._new_market(args)
+            plain = [getattr(part, "address", part) for part in parts]
+            selector = abi.selector(f"create_market({','.join(kinds)})")
+            return self.system.factory.address, selector + abi_encode(kinds, plain)
         target = self._targets[item.contract].address
         if action == "set_hook":
             return target, self._set_hook + self._hook_arguments(str(args[0]))
@@ -311,9 +311,9 @@ class Codec:
         if action == "answer":
             return self._rounds.call_model(sender, *self._numbers(args))
         if action == "intrude":
-            contract, function, _, values = self._intrusion(args)
+            contract, function, _, given = self._intrusion(args)
             target = self._listed if function in UNSIGNED else self._targets[contract]
-            return getattr(target, function)(*values, sender=sender)
+            return getattr(target, function)(*given, sender=sender)
         if action == "create_market":
             return self.system.factory.create_market(*self._new_market(args)[1], sender=sender)
         target = self._targets[item.contract]

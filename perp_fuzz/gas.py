@@ -339,7 +339,7 @@ class World:
         assert isinstance(system.feed, SignedPriceFeed)
         publishers = system.feed.publishers()
         types = ["address", "address", "bytes32", "uint8", "address[]", "uint256"]
-        values = [
+        values: list[Any] = [
             system.factory.address,
             system.configurator.address,
             FEED_ID,
