@@ -181,7 +181,7 @@ def test_each_flow_is_booked_to_the_unit(
     _, _, _, _, fill, fee = world.event("PositionIncreased")
     assert Ledger.of(world).since(before) == Ledger(-margin, 0, margin - fee, 0, fee, 0)
     is_maker = exact.is_maker(side, wad(size), wad(skew))
-    rate = RISK.maker_fee if is_maker else market.RISK.taker_fee
+    rate = RISK.maker_fee if is_maker else RISK.taker_fee
     wanted = exact.trade_fee(wad(size), wad(fill), wad(rate))
     assert 0 <= fee - units(wanted, decimals) < REQUIREMENT_UNITS
 
