@@ -474,7 +474,8 @@ class Generator:
     def _abandoned(self, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
         """No price for a week: whatever is open may be settled by anyone; then prices again."""
         expiry = self.market._marks.price_time + SETTLEMENT_DELAY
-        if not self.twin.live or expiry <= self.at:
+        # A token that starts to keep a fee is not covered: nothing may leave meanwhile.
+        if not self.twin.live or expiry <= self.at or self.system.token.fee_bps:
             return
         self.at = max(self.at, expiry + rng.randrange(3))
         for _ in range(rng.randrange(1, 6)):
@@ -540,7 +541,7 @@ class Generator:
             eta = configurator._params_proposals[system.market.address].eta
         else:
             eta = configurator._publishers_proposals[system.feed.address].eta
-        if eta < self.at:
+        if eta < self.at or self.system.token.fee_bps:
             return
         if rng.random() < 0.5:
             self.at = eta - 1
