@@ -9,6 +9,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any
 
+import pytest
 from market_world import ANY_PRICE, PEOPLE, RISK, ROLE, World, tiers, wad
 
 from python_model.configurator import DELAY
@@ -221,6 +222,7 @@ KINDS = (
 )
 
 
+@pytest.mark.slow
 def test_no_promise_is_broken_whatever_happens() -> None:
     happened: Counter[str] = Counter()
     for seed in range(STORIES):
