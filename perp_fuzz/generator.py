@@ -161,7 +161,8 @@ class Generator:
         if self.is_down and rng.random() < 0.3:
             return "set_sequencer"
         oldest = market._marks.price_time + self.params.max_price_age
-        if (market._halted or oldest < self.at) and rng.random() < 0.3:
+        is_priceless = market._halted or oldest < self.at
+        if is_priceless and not token.fee_bps and rng.random() < 0.3:
             return "publish"
         if self.twin.hook != NO_HOOK and rng.random() < 0.6:
             return "set_hook"
