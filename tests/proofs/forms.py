@@ -64,8 +64,8 @@ class Mirror:
 class Deployed:
     """The same code on revm: plain numbers only."""
 
-    def __init__(self, module: str) -> None:
-        code, self._functions = _compiled(module, None)
+    def __init__(self, module: str, planted: Planted | None = None) -> None:
+        code, self._functions = _compiled(module, planted)
         self._engine: Engine = open_engine("revm")
         # Copy what follows these ten bytes, and return it.
         start = bytes.fromhex("61" + f"{len(code):04x}" + "80600a5f395ff3")

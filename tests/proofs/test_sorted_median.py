@@ -154,17 +154,29 @@ def test_only_the_middle_ones_count_in_every_order(count: int) -> None:
     assert orders == factorial(count)
 
 
+def every_order_gives_the_middle(deployed: Deployed, count: int) -> bool:
+    """Numbers far apart and all above 2**255, so that a carry or a sign would show."""
+    numbers = [2**256 - 1 - (MAX_COUNT - rank) * 3**150 for rank in range(count)]
+    middle = (numbers[(count - 1) // 2] + numbers[count // 2]) // 2
+    padding = [0] * (MAX_COUNT - count)
+    return all(
+        deployed.call("_median", [*order, *padding], count) == middle
+        for order in permutations(numbers)
+    )
+
+
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_contract_finds_the_middle_in_every_order(count: int) -> None:
     """The compiled code gives the mean of the two middle ones for one set of numbers in each of its
-    8! orders: far apart, the highest above 2**255, so that a carry or a sign would show.
+    orders, 8! of the longest.
     """
-    deployed = Deployed("sorted_median")
-    numbers = [2**256 - 1 - (MAX_COUNT - rank) * 3**150 for rank in range(count)]
-    expected = (numbers[(count - 1) // 2] + numbers[count // 2]) // 2
-    padding = [0] * (MAX_COUNT - count)
-    for order in permutations(numbers):
-        assert deployed.call("_median", [*order, *padding], count) == expected
+    assert every_order_gives_the_middle(Deployed("sorted_median"), count)
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_a_number_left_in_its_place_is_found(count: int) -> None:
+    broken = Deployed("sorted_median", ("place == 0 or", "place == 1 or"))
+    assert not every_order_gives_the_middle(broken, count)
 
 
 @pytest.mark.parametrize(
