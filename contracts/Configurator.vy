@@ -38,6 +38,7 @@ interface Market:
     def engine() -> address: view
 
 interface Engine:
+    def market() -> address: view
     def market_params() -> IPerpMarket.MarketParams: view
 
 # Applicable from `eta` on, a Unix time; zero when there is none.
@@ -257,4 +258,10 @@ def _require_due(eta: uint256):
 @internal
 @view
 def _engine_of(market: address) -> IRiskEngine:
-    return IRiskEngine(staticcall Market(market).engine())
+    """
+    @notice The engine of a market, as both say. Whoever only names the engine of another could be
+            announced, checked and paused in its place.
+    """
+    engine: address = staticcall Market(market).engine()
+    errors._require(staticcall Engine(engine).market() == market, errors.NOT_MARKET)
+    return IRiskEngine(engine)

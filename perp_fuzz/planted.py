@@ -1722,15 +1722,9 @@ RISK = (
         "ramp-jumps",
         "dynamic margin",
         "a new maintenance fraction holds at once",
-        ENGINE,
-        (
-            "        for tier: uint256 in range(constants.TIERS):\n"
-            "            present[tier] = dynamic_margin._ramped("
-        ),
-        (
-            "        for tier: uint256 in range(0, bound=4):\n"
-            "            present[tier] = dynamic_margin._ramped("
-        ),
+        DYNAMIC_MARGIN,
+        "    if elapsed >= duration:\n",
+        "    if elapsed >= min(duration, 1):\n",
     ),
     _bug(
         "ramp-up",

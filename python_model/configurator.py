@@ -180,4 +180,6 @@ class Configurator(Ownable2Step):
         errors._require(self.chain.timestamp >= eta, errors.TOO_EARLY)
 
     def _engine_of(self, market: PerpMarket) -> RiskEngine:
-        return market.engine
+        engine = market.engine
+        errors._require(engine.market == market.address, errors.NOT_MARKET)
+        return engine

@@ -44,6 +44,7 @@ def _check_market_params(params: IPerpMarket.MarketParams):
     errors._require(
         params.min_size > 0
         and params.min_size <= params.tier_sizes[0]
+        and params.skew_scale > 0
         and params.skew_scale <= constants.MAX_SIZE,
         errors.BAD_LIMITS,
     )

@@ -29,7 +29,7 @@ def _check_market_params(params: "MarketParams") -> None:
     errors._require(
         params.min_size > 0
         and params.min_size <= params.tier_sizes[0]
-        and params.skew_scale <= constants.MAX_SIZE,
+        and 0 < params.skew_scale <= constants.MAX_SIZE,
         errors.BAD_LIMITS,
     )
     errors._require(

@@ -9,7 +9,8 @@ from feed_forms import ADDRESSES, ROOT, FeedForms, artifact
 from lockstep import abi
 from lockstep.compiler import blueprint_initcode, compile_vyper
 from python_model.configurator import Configurator
-from python_model.evm import Contract
+from python_model.evm import Chain, Contract, external
+from python_model.perp_market import MarketParams
 from python_model.risk_engine import RiskEngine, RiskParams
 from python_model.signed_price_feed import SignedPriceFeed
 
@@ -39,10 +40,48 @@ def __init__(
 """
 
 
+FALSE_PATH = "tests/contracts/stub_false_market.vy"
+FALSE_SOURCE = """\
+# pragma version 0.4.3
+from contracts.interfaces import IPerpMarket
+
+engine: public(address)
+market: public(address)
+market_params: public(IPerpMarket.MarketParams)
+
+@deploy
+def __init__(params: IPerpMarket.MarketParams):
+    self.engine = self
+    self.market = self
+    self.market_params = params
+
+@external
+def set_engine(engine: address):
+    self.engine = engine
+"""
+
+
 class EngineOwner(Contract):
     """Mirror of the source above, with the engine's mirror."""
 
     engine: RiskEngine
+
+
+class FalseMarket(Contract):
+    """First its own engine, with parameters of its choice; then it names the engine of another."""
+
+    def __init__(self, chain: Chain, address: str, params: MarketParams) -> None:
+        super().__init__(chain, address)
+        self.engine: Any = self
+        self.market = address
+        self._params = params
+
+    def market_params(self) -> MarketParams:
+        return self._params
+
+    @external
+    def set_engine(self, engine: RiskEngine, *, sender: str) -> None:
+        self.engine = engine
 
 
 class ConfiguratorForms(FeedForms):
@@ -88,6 +127,18 @@ class ConfiguratorForms(FeedForms):
         )
         self._kinds[engine_address] = "RiskEngine"
         return market
+
+    def false_market(self, params: MarketParams) -> FalseMarket:
+        stub = compile_vyper(FALSE_PATH, root=ROOT, overrides={FALSE_PATH: FALSE_SOURCE})
+        arguments = abi_encode([PARAMS_TYPE], [params])
+        address = self.engine.deploy(stub.initcode + arguments, ADDRESSES["attacker"])
+        return FalseMarket(self.chain, address, params)
+
+    def renames(self, market: FalseMarket, engine: RiskEngine) -> None:
+        """The false market names an engine, in both forms."""
+        data = abi.selector("set_engine(address)") + abi.word(engine.address)
+        assert self.engine.call(ADDRESSES["attacker"], market.address, data).ok
+        market.set_engine(engine, sender=ADDRESSES["attacker"])
 
     def governs(self, function: str, *args: Any) -> Any:
         return self.does("owner", self.configurator, function, *args)

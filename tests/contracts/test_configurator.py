@@ -455,6 +455,28 @@ def test_a_guardian_can_be_dismissed_for_good(forms: ConfiguratorForms) -> None:
     forms.denies(errors.NOT_GUARDIAN, "guardian_restrict", forms.market, 1, role="guardian")
 
 
+# Markets that are none
+
+
+def test_a_false_market_gets_no_engine_that_is_anothers(forms: ConfiguratorForms) -> None:
+    false = forms.false_market(PARAMS)
+    forms.renames(false, forms.engine_model)
+    forms.denies(errors.NOT_MARKET, "guardian_restrict", false, 1, role="guardian")
+    forms.denies(errors.NOT_MARKET, "propose_params", false, RISK)
+    forms.denies(errors.NOT_MARKET, "tighten", false, RISK)
+
+
+def test_a_false_market_lends_no_bounds_to_anothers_engine(forms: ConfiguratorForms) -> None:
+    false = forms.false_market(PARAMS._replace(skew_scale=100 * PARAMS.skew_scale))
+    params = RISK._replace(max_open_interest=50 * RISK.max_open_interest)
+    forms.denies(errors.BAD_SKEW_SCALE, "propose_params", forms.market, params)
+    eta = forms.governs("propose_params", false, params)
+    forms.renames(false, forms.engine_model)
+    forms.set_time(eta)
+    forms.denies(errors.NOT_MARKET, "apply_params", false)
+    assert forms.params() == RISK
+
+
 # Publishers
 
 

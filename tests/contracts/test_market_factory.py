@@ -184,7 +184,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     (errors.BAD_TIERS, {"maintenance_fractions": put(MAINTENANCE, 2, MAINTENANCE[1] - UNIT)}),
     (errors.BAD_TIERS, {"maintenance_fractions": put(MAINTENANCE, 3, INITIAL[3])}),
     (errors.BAD_TIERS, {"maintenance_fractions": put(MAINTENANCE, 0, HUGE)}),
-    (errors.BAD_SKEW_SCALE, {"skew_scale": 0}),
+    (errors.BAD_LIMITS, {"skew_scale": 0}),
     (errors.BAD_VOLATILITY, {"calm_volatility": 0}),
     (errors.BAD_VOLATILITY, {"calm_volatility": WAD + UNIT}),
     (errors.BAD_VOLATILITY, {"calm_volatility": HUGE}),
