@@ -29,7 +29,7 @@ from perp_fuzz.deployment import (
 from perp_fuzz.feeds import REPORT_FLAWS, ROUND_FLAWS, SOUND
 from perp_fuzz.variants import COUNT, TIGHT, TIGHTER, VALID
 from python_model.evm import MAX_UINT256
-from python_model.modules import margin_math, trigger_key
+from python_model.modules import fixed_point, margin_math, trigger_key
 from python_model.modules.constants import (
     FUNDING_PRECISION,
     LONG,
@@ -774,6 +774,8 @@ class Generator:
         if not self.twin.live:
             return None
         last = self.last_price
+        if kind == 2 and (edge := self._profit_edge(rng)) is not None:
+            return self._report(edge[rng.randrange(2)], self.at, rng)
         tests = (self._is_liquidatable, self._is_liquidatable, self._is_whole, self._is_bankrupt)
         test = rng.choice(tests)
         for _ in range(8):
@@ -798,6 +800,24 @@ class Generator:
 
         def crossed(price: int) -> bool:
             return test(position, replace(marks, price=price))
+
+        return find_edge(crossed, *sorted((self.last_price, away)))
+
+    def _profit_edge(self, rng: random.Random) -> tuple[int, int] | None:
+        """Neighbouring prices between which the traders' profit becomes too large for the pool."""
+        self.at = max(self.at, self.last_time + 1)
+        self.system.chain.timestamp = self.at
+        self._marks = marks = self.market._accrued()
+        cash = self.market._book_state(marks).cash
+        reach = self.last_price * rng.choice((10, 40, 90)) // 1000
+        away = self.last_price + (reach if self._skew() > 0 else -reach)
+
+        def crossed(price: int) -> bool:
+            profit = self.market._net_trader_profit(replace(marks, price=price))
+            units = fixed_point._signed_div_ceil(profit, self.market.VALUE_SCALE)
+            return self.engine._is_profit_too_large(
+                units, cash, self.engine._params.max_profit_share
+            )
 
         return find_edge(crossed, *sorted((self.last_price, away)))
 
