@@ -20,10 +20,16 @@ from simulation.command import crashes_command
 
 DECIMALS = ("6", "8", "18")
 # A pool that cannot pay everybody: little cash, and less of it reserved.
-THIN = {"deposit": 120_000, "sequencer": True, "params": {"reserve_fraction": 10**16}}
-# Caps that one position can reach, a token without return values, breakers that trip at little.
+THIN = {
+    "deposit": 120_000,
+    "sequencer": True,
+    "params": {"reserve_fraction": 10**16, "max_profit_share": 4 * 10**17},
+}
+# Caps that one position can reach, a token without return values, breakers that trip at little, a
+# pool that is soon rid of winners.
 NARROW = {
     "token": "no return",
+    "deposit": 60_000,
     "is_narrow": True,
     "params": {
         "max_bad_debt": 10**9,

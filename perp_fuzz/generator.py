@@ -52,6 +52,7 @@ EDGE_SHARE = 0.12
 CROWD = 160  # open positions above which closing is preferred
 HERD_SHARE = 0.0004  # of steps that begin a herd
 DROUGHT_SHARE = 0.0015  # of steps that begin a drought
+IN_FRONT_SHARE = 0.001  # of steps that look whether deleveraging can be crowded
 ABANDONED_SHARE = 0.0003  # of steps that begin a week without prices
 AT_RESERVE = 5  # the kind of an aimed open that uses up the pool's free cash
 HERD = 40  # positions that one price makes due at once: more than a call may visit
@@ -125,6 +126,8 @@ class Generator:
             self.episode = self._drought(rng)
         elif begins < HERD_SHARE + DROUGHT_SHARE + ABANDONED_SHARE:
             self.episode = self._abandoned(rng)
+        elif begins < HERD_SHARE + DROUGHT_SHARE + ABANDONED_SHARE + IN_FRONT_SHARE:
+            self.episode = self._in_front(rng)
         scripted = next(self.episode, None)
         if scripted is not None:
             return self._step(*scripted)
@@ -286,6 +289,35 @@ class Generator:
         amount = min(taken, pool.maxDeposit(ADDRESSES[LPS[0]]))
         if amount:
             yield ("deposit", LPS[0], (amount, LPS[0])), "valid"
+
+    def _in_front(self, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
+        """Small positions with much margin and no profit stand before the winners when the pool has
+        to be rid of these: more of them than a call may look at."""
+        if self.system.token.fee_bps or self.at < self.engine._reduce_only_until:
+            return
+        rises = self._skew() > 0
+        side = SHORT if rises else LONG
+        size = self.params.min_size
+        for _ in range(HERD):
+            fill, fee = self._quote(side, size)
+            margin = 30 * size * fill // self.market.NOTIONAL_SCALE
+            worst = ANY if side == LONG else 0
+            yield ("open", rng.choice(TRADERS), (side, size, fee + margin, worst)), "valid"
+        for _ in range(4):
+            if self.system.token.fee_bps:
+                return
+            edge = self._profit_edge(rng)
+            if edge is None:
+                reach = self.last_price * self.engine._params.max_jump // WAD * 9 // 10
+                price = self.last_price + (reach if rises else -reach)
+            else:
+                price = edge[rises]
+            yield self._report(price, self.at, rng), "edge"
+            for _ in range(2):
+                self.at = self.twin.now
+                yield ("continue_backlog", KEEPERS[0], (rng.choice((5, 32)),)), "valid"
+            if edge is not None:
+                return
 
     def _by_value(self, side: int) -> list[int]:
         """The positions of a side, the greatest profit first."""
@@ -774,7 +806,7 @@ class Generator:
         if not self.twin.live:
             return None
         last = self.last_price
-        if kind == 2 and (edge := self._profit_edge(rng)) is not None:
+        if rng.random() < 0.3 and (edge := self._profit_edge(rng)) is not None:
             return self._report(edge[rng.randrange(2)], self.at, rng)
         tests = (self._is_liquidatable, self._is_liquidatable, self._is_whole, self._is_bankrupt)
         test = rng.choice(tests)
@@ -809,7 +841,7 @@ class Generator:
         self.system.chain.timestamp = self.at
         self._marks = marks = self.market._accrued()
         cash = self.market._book_state(marks).cash
-        reach = self.last_price * rng.choice((10, 40, 90)) // 1000
+        reach = self.last_price * self.engine._params.max_jump // WAD
         away = self.last_price + (reach if self._skew() > 0 else -reach)
 
         def crossed(price: int) -> bool:
