@@ -51,7 +51,7 @@ EQUIVALENT = Bug(
     "equivalent",
     "comparison",
     "free cash of nothing, computed instead of stated",
-    (Edit(MODEL_POOL, "or held >= self.cash:", "or held > self.cash:"),),
+    (Edit(MODEL_POOL, "or held >= self._cash():", "or held > self._cash():"),),
 )
 
 

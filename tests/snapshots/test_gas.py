@@ -108,7 +108,11 @@ def test_command_records_and_compares(places: tuple[Path, Path]) -> None:
     command = gas_command.gas_command()
     assert run(command, ["--update"]).exit_code == 0
     rows = json.loads(snapshot.read_text())
-    assert list(rows) == ["publish, 10 open positions"]
+    assert list(rows) == [
+        "publish, 10 open positions",
+        "update alone, 10 open positions",
+        "solvency(), 10 open positions",
+    ]
     assert f"| {rows['publish, 10 open positions']['gas']:,} |" in document.read_text()
     assert run(command, []).exit_code == 0
     rows["publish, 10 open positions"]["gas"] += 1
