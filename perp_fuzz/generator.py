@@ -283,6 +283,11 @@ class Generator:
             if pool.cash() > 2 * pool.claims:
                 break
             yield self._exit_of(position_id), "valid"
+        if pool.claims:
+            # What claims leave free, or a unit more.
+            for lp in LPS:
+                amount = pool.maxWithdraw(ADDRESSES[lp]) + 1
+                yield ("withdraw", lp, (amount, lp, lp)), "edge"
         for off in range(2):
             drawn = self.edge_open(rng, off, AT_RESERVE)
             yield drawn or self.open(rng), "edge"
