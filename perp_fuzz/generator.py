@@ -316,7 +316,8 @@ class Generator:
                 reach = self.last_price * self.engine._params.max_jump // WAD * 9 // 10
                 price = self.last_price + (reach if rises else -reach)
             else:
-                price = edge[rises]
+                # Just too much for the pool, or just not.
+                price = edge[rises == (rng.random() < 0.6)]
             yield self._report(price, self.at, rng), "edge"
             for _ in range(2):
                 self.at = self.twin.now
@@ -811,6 +812,8 @@ class Generator:
         if not self.twin.live:
             return None
         last = self.last_price
+        if rng.random() < 0.25:
+            return self._breaker_edge(rng)
         if rng.random() < 0.3 and (edge := self._profit_edge(rng)) is not None:
             return self._report(edge[rng.randrange(2)], self.at, rng)
         tests = (self._is_liquidatable, self._is_liquidatable, self._is_whole, self._is_bankrupt)
@@ -839,6 +842,28 @@ class Generator:
             return test(position, replace(marks, price=price))
 
         return find_edge(crossed, *sorted((self.last_price, away)))
+
+    def _breaker_edge(self, rng: random.Random) -> Drawn:
+        """Exactly as far as a jump or a move may go, or a unit further; or a jump that a second
+        report of the same block would confirm."""
+        engine, last = self.engine, self.last_price
+        kind = rng.randrange(4)
+        reference, bound = last, engine._params.max_jump
+        if kind < 2 and engine._price_windows[kind].previous_price:
+            reference = engine._price_windows[kind].previous_price
+            bound = engine._params.max_moves[kind]
+        move = reference * bound // WAD + rng.randrange(2)
+        price = reference + rng.choice((move, -move))
+        self.at = max(self.at, self.last_time + 2)
+        if kind == 3:
+            price += (price - last) // 8
+            self.episode = self._at_once(price, rng)
+            return self._report(min(max(price, 1), MAX_PRICE), self.at - 1, rng)
+        return self._report(min(max(price, 1), MAX_PRICE), self.at, rng)
+
+    def _at_once(self, price: int, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
+        self.at = self.twin.now
+        yield self._report(min(max(price, 1), MAX_PRICE), self.at, rng), "edge"
 
     def _profit_edge(self, rng: random.Random) -> tuple[int, int] | None:
         """Neighbouring prices between which the traders' profit becomes too large for the pool."""
