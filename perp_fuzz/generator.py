@@ -59,9 +59,9 @@ HERD = 40  # positions that one price makes due at once: more than a call may vi
 ANY = MAX_UINT256
 OVERFLOWS = (MAX_UINT256, 2**255, 2**128, MAX_MARGIN + 1, MAX_SIZE + 1)
 
-# Every action keeps at least a hundredth of the steps; what is left goes to the heart of the
-# protocol. A token that misbehaves is made to stop soon, which is a second step of the same action.
-# Without an open position the actions on one become opens.
+# Every action that can succeed keeps half a hundredth of the steps; the rest goes to the heart of
+# the protocol. A token that misbehaves is made to stop soon, which is a second step of the same
+# action. Without an open position the actions on one become opens.
 OF_POSITION = ("increase", "reduce", "close", "add_margin", "remove_margin", "liquidate")
 HEART = (*OF_POSITION, "continue_backlog", "deposit", "mint", "withdraw", "redeem", "update_price")
 WEIGHTS = (

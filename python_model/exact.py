@@ -111,7 +111,7 @@ def bankruptcy_price(lot: Lot, funding: Fraction) -> Fraction:
     return liquidation_price(lot, funding, Fraction(0))
 
 
-# Fill price and fees (section 9), averaging and initial margin (section 11)
+# Fill price and fees (section 10), averaging and initial margin (section 12)
 
 
 def skew_after(side: int, size: Fraction, skew: Fraction) -> Fraction:
@@ -221,7 +221,7 @@ def ramped(old: Fraction, new: Fraction, elapsed: Fraction, duration: Fraction) 
     return old + (new - old) * elapsed / duration
 
 
-# Funding and utilisation (section 8)
+# Funding and utilisation (section 9)
 
 
 def funding_rate(skew: Fraction, skew_scale: Fraction, max_rate: Fraction) -> Fraction:
@@ -301,7 +301,7 @@ def settle_in_full(
     return Settlement(Fraction(0), Fraction(0), used, -equity_before - used)
 
 
-# Deficits (section 7)
+# Deficits (section 8)
 
 
 def drawable(reserve: Fraction, drawn: Fraction, share: Fraction) -> Fraction:
@@ -327,7 +327,7 @@ def is_profit_too_large(
     return net_profit > share * max(cash - claims, Fraction(0))
 
 
-# The whole market (section 13)
+# The whole market (section 14)
 
 
 def net_trader_profit(
@@ -346,7 +346,7 @@ def marked_value(side: int, size: Fraction, price: Fraction, funding: Fraction) 
     return sign(side) * notional(size, price) - size * funding
 
 
-# Pool shares (section 13)
+# Pool shares (section 14)
 
 
 def pool_assets(cash: Fraction, trader_profit: Fraction, claims: Fraction) -> Fraction:
