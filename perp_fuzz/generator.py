@@ -298,7 +298,7 @@ class Generator:
     def _in_front(self, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
         """Small positions with much margin and no profit stand before the winners when the pool has
         to be rid of these: more of them than a call may look at."""
-        if self.system.token.fee_bps or self.at < self.engine._reduce_only_until:
+        if self._keeps_fee() or self.at < self.engine._reduce_only_until:
             return
         rises = self._skew() > 0
         side = SHORT if rises else LONG
@@ -309,7 +309,7 @@ class Generator:
             worst = ANY if side == LONG else 0
             yield ("open", rng.choice(TRADERS), (side, size, fee + margin, worst)), "valid"
         for _ in range(4):
-            if self.system.token.fee_bps:
+            if self._keeps_fee():
                 return
             edge = self._profit_edge(rng)
             if edge is None:
@@ -324,6 +324,9 @@ class Generator:
                 yield ("continue_backlog", KEEPERS[0], (rng.choice((5, 32)),)), "valid"
             if edge is not None:
                 return
+
+    def _keeps_fee(self) -> bool:
+        return self.system.token.fee_bps > 0
 
     def _by_value(self, side: int) -> list[int]:
         """The positions of a side, the greatest profit first."""
