@@ -14,11 +14,11 @@ from lockstep import abi
 from perp_fuzz.deployment import (
     ADDRESSES,
     DEFAULT_RISK,
-    PARAMS_TYPE,
     POOL_NAME,
     POOL_SYMBOL,
     RISK_TYPE,
     System,
+    create_market_calldata,
 )
 from perp_fuzz.feeds import Reports, Rounds
 from perp_fuzz.variants import market_variant, publishers_variant, risk_variant
@@ -271,11 +271,13 @@ class Codec:
             if _STRUCTURED.intersection(item.kinds)
         }
         feed = system.feed
-        self._listed = feed if isinstance(feed, SignedPriceFeed) else _Unsigned(feed.address)
+        self._listed: SignedPriceFeed | _Unsigned
+        self._feed_codec: Reports | Rounds
+        if isinstance(feed, SignedPriceFeed):
+            self._listed, self._feed_codec = feed, Reports(system)
+        else:
+            self._listed, self._feed_codec = _Unsigned(feed.address), Rounds(system, True)
         self._rounds = Rounds(system)
-        self._feed_codec: Rounds | Reports = (
-            Reports(system) if isinstance(system.feed, SignedPriceFeed) else Rounds(system, True)
-        )
         self._set_hook = abi.selector("set_hook(address,bytes)")
 
     def calldata(self, action: str, args: tuple[int | str, ...]) -> tuple[str, bytes]:
@@ -290,10 +292,8 @@ class Codec:
             selector = abi.selector(f"{function}({','.join(types)})")
             return self._targets[contract].address, selector + abi_encode(types, given)
         if action == "create_market":
-            kinds, parts = self._new_market(args)
-            plain = [getattr(part, "address", part) for part in parts]
-            selector = abi.selector(f"create_market({','.join(kinds)})")
-            return self.system.factory.address, selector + abi_encode(kinds, plain)
+            plain = [getattr(part, "address", part) for part in self._new_market(args)]
+            return self.system.factory.address, create_market_calldata(plain)
         target = self._targets[item.contract].address
         if action == "set_hook":
             return target, self._set_hook + self._hook_arguments(str(args[0]))
@@ -315,7 +315,7 @@ class Codec:
             target = self._listed if function in UNSIGNED else self._targets[contract]
             return getattr(target, function)(*given, sender=sender)
         if action == "create_market":
-            return self.system.factory.create_market(*self._new_market(args)[1], sender=sender)
+            return self.system.factory.create_market(*self._new_market(args), sender=sender)
         target = self._targets[item.contract]
         if action == "set_hook":
             return target.set_hook(self._hook(str(args[0])), sender=sender)
@@ -329,15 +329,14 @@ class Codec:
         contract, function, types, values = INTRUSIONS[way % len(INTRUSIONS)]
         return contract, function, types, values(number % 2**96)
 
-    def _new_market(self, args: tuple[int | str, ...]) -> tuple[list[str], list[Any]]:
+    def _new_market(self, args: tuple[int | str, ...]) -> list[Any]:
         """Another market; its feed is another's already, so it is refused in any case."""
         system = self.system
         is_coarse, params, risk = market_variant(
             system.engine.PARAMS, self.risk, self._number(args[0])
         )
         token = system.coarse_token if is_coarse else system.token
-        types = ["address", "address", "string", "string", PARAMS_TYPE, RISK_TYPE]
-        return types, [token, system.feed, POOL_NAME, POOL_SYMBOL, params, risk]
+        return [token, system.feed, POOL_NAME, POOL_SYMBOL, params, risk]
 
     def _model_values(self, item: Action, args: tuple[int | str, ...]) -> list[Any]:
         """Contracts are passed as models, numbered variants as what they stand for."""

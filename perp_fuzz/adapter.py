@@ -20,24 +20,15 @@ from perp_fuzz.deployment import (
     compile_contracts,
     deploy,
 )
-from perp_fuzz.generator import Generator
+from perp_fuzz.generator import OF_POSITION, Generator
 from perp_fuzz.words import Word, Words
 from python_model.evm import Event, Revert
 from python_model.invariants import INVARIANTS, Observation
 from python_model.invariants import Invariant as ModelInvariant
 from python_model.modules import breaker_causes
-from python_model.signed_price_feed import SignedPriceFeed
 
 # Actions whose first argument is the position they are about.
-OF_POSITION = (
-    "increase",
-    "reduce",
-    "close",
-    "add_margin",
-    "remove_margin",
-    "liquidate",
-    "settle",
-)
+ABOUT_POSITION = (*OF_POSITION, "settle")
 CAUSES = {
     number: name.lower().replace("_", " ")
     for name, number in vars(breaker_causes).items()
@@ -94,12 +85,7 @@ class PerpTwin:
                 (system.market, "PerpMarket"),
                 (system.pool, "LiquidityPool"),
                 (system.engine, "RiskEngine"),
-                (
-                    system.feed,
-                    "SignedPriceFeed"
-                    if isinstance(system.feed, SignedPriceFeed)
-                    else "AggregatorPriceFeed",
-                ),
+                (system.feed, type(system.feed).__name__),
                 (system.factory, "MarketFactory"),
                 (system.configurator, "Configurator"),
                 (system.token, TOKENS[token]),
@@ -111,8 +97,8 @@ class PerpTwin:
         chain.timestamp = self.now = step.at
         seen = self.seen
         first = step.args[0] if step.args else 0
-        is_of_position = step.action in OF_POSITION and isinstance(first, int)
-        seen.begin(step.action, first if is_of_position and isinstance(first, int) else 0)
+        is_about = step.action in ABOUT_POSITION and isinstance(first, int)
+        seen.begin(step.action, int(first) if is_about else 0)
         try:
             value = self.codec.call_model(step.action, step.actor, step.args)
         except Revert as revert:
@@ -278,7 +264,7 @@ class PerpAdapter:
     import_path = "perp_fuzz.adapter:ADAPTER"
     actions: Mapping[str, Any] = ACTIONS
     references: Mapping[str, tuple[str, tuple[int, ...]]] = {
-        action: ("open", (0,)) for action in OF_POSITION
+        action: ("open", (0,)) for action in ABOUT_POSITION
     }
     invariants: Sequence[Invariant] = tuple(_of_twin(item) for item in INVARIANTS)
 

@@ -1,6 +1,6 @@
 """The system under test, deployed twice: contracts on an engine, and their model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,7 +192,7 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
     if is_signed:
         feed_address = create(
             "SignedPriceFeed",
-            ["address", "address", "bytes32", "uint8", "address[]", "uint256"],
+            SIGNED_FEED_TYPES,
             [factory_address, configurator_address, FEED_ID, FEED_DECIMALS, publishers, QUORUM],
         )
     else:
@@ -209,12 +209,8 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
             ],
         )
     engine.set_time(GENESIS_TIME + 1)
-    signature = f"create_market(address,address,string,string,{PARAMS_TYPE},{RISK_TYPE})"
-    arguments = abi_encode(
-        ["address", "address", "string", "string", PARAMS_TYPE, RISK_TYPE],
-        [token_address, feed_address, POOL_NAME, POOL_SYMBOL, params, risk],
-    )
-    created = transact(owner, factory_address, abi.selector(signature) + arguments)
+    arguments = [token_address, feed_address, POOL_NAME, POOL_SYMBOL, params, risk]
+    created = transact(owner, factory_address, create_market_calldata(arguments))
 
     system = deploy_model(
         config,
@@ -244,6 +240,11 @@ def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -
             transact(address, token_address, approve(spender, MAX_UINT256))
             token.approve(spender, MAX_UINT256, sender=address)
     return system
+
+
+def create_market_calldata(arguments: Sequence[Any]) -> bytes:
+    """Of `MarketFactory.create_market`: token and feed by address, names, parameters."""
+    return CREATE_MARKET + abi_encode(CREATE_MARKET_TYPES, arguments)
 
 
 class Addresses(NamedTuple):
@@ -318,3 +319,6 @@ RISK_TYPE = (
     f"({','.join(['uint256'] * 4)},uint256[4],uint256[4],{','.join(['uint256'] * 7)},"
     f"uint256[2],uint256[2],{','.join(['uint256'] * 6)})"
 )
+CREATE_MARKET_TYPES = ["address", "address", "string", "string", PARAMS_TYPE, RISK_TYPE]
+CREATE_MARKET = abi.selector(f"create_market({','.join(CREATE_MARKET_TYPES)})")
+SIGNED_FEED_TYPES = ["address", "address", "bytes32", "uint8", "address[]", "uint256"]

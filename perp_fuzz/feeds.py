@@ -37,6 +37,7 @@ REPORT_FLAWS = (
     "signed at another time",
     "no signature",
 )
+LARGER_BATCHES = (REPORT_FLAWS.index("four of them"), REPORT_FLAWS.index("five of them"))
 # Of an aggregator's answer
 ROUND_FLAWS = (
     "sound",
@@ -93,7 +94,8 @@ class Reports:
     def _signed(
         self, price: int, confidence: int, price_time: int, flaw: int
     ) -> tuple[Header, list[Report]]:
-        signer, sign_as = self.signer, {16: 4, 17: 5, 4: 2}.get(flaw, 3)
+        signer, name = self.signer, _named(REPORT_FLAWS, flaw)
+        sign_as = {"four of them": 4, "five of them": 5, "too few": 2}.get(name, 3)
         listed = [role for role in PUBLISHERS if ADDRESSES[role] in self.feed.publishers()]
         # As many as there are: where the set is small they are too few.
         roles = list(by_address(*listed[:sign_as])) or list(PUBLISHERS[:sign_as])
@@ -103,41 +105,40 @@ class Reports:
         quotes = [
             (price + (i - middle) * spread // 2, confidence + i - middle) for i in range(len(roles))
         ]
-        if flaw in (11, 12, 13, 14, 15):
-            bad = {
-                11: (0, confidence),
-                12: (-price, confidence),
-                13: (MAX_PRICE + 1, confidence),
-                14: (price, 0),
-                15: (price, price + 1),
-            }
-            quotes[middle] = bad[flaw]
-        if flaw == 1:
+        bad = {
+            "a price of zero": (0, confidence),
+            "a negative price": (-price, confidence),
+            "a price above the range": (MAX_PRICE + 1, confidence),
+            "a confidence of zero": (price, 0),
+            "a confidence above the price": (price, price + 1),
+        }
+        quotes[middle] = bad.get(name, quotes[middle])
+        if name == "a signer who is no publisher":
             roles[-1] = ATTACKER
-        if flaw == 18:
+        if name == "signed at another time":
             header = header._replace(price_time=price_time - 1)
-        if flaw == 9:
+        if name == "signed for another chain":
             header = header._replace(chain_id=CHAIN_ID + 1)
-        if flaw == 10:
+        if name == "signed for another contract":
             signer = self.stranger
         reports = [
             signer.report(role, header, max(quote, -(2**255)), max(about, 0))
             for role, (quote, about) in zip(roles, quotes, strict=True)
         ]
         header = header._replace(price_time=price_time, chain_id=CHAIN_ID)
-        if flaw == 2:
+        if name == "out of order":
             reports.reverse()
-        elif flaw == 3:
+        elif name == "one signer twice":
             reports[-1] = reports[-2] if len(reports) > 1 else reports[-1]
-        elif flaw == 5:
+        elif name == "more than eight":
             reports = (reports * 9)[:9]
-        elif flaw == 6:
+        elif name == "for another chain":
             header = header._replace(chain_id=CHAIN_ID + 1)
-        elif flaw == 7:
+        elif name == "of another feed":
             header = header._replace(feed_id=bytes(32))
-        elif flaw == 8:
+        elif name == "in other decimals":
             header = header._replace(decimals=FEED_DECIMALS - 1)
-        elif flaw == 19:
+        elif name == "no signature":
             reports[0] = reports[0]._replace(r=0, vs=0)
         return header, reports
 
@@ -178,31 +179,37 @@ class Rounds:
     ) -> tuple[bytes, int, bool]:
         answer, round_id, answered_in, updated_at = price, price_time, price_time, price_time
         decimals = FEED_DECIMALS
-        if flaw == 3:
+        name = _named(ROUND_FLAWS, flaw)
+        if name == "of an earlier round":
             answered_in -= 1
-        elif flaw == 4:
+        elif name == "round zero":
             round_id = answered_in = 0
-        elif flaw == 5:
+        elif name == "never updated":
             updated_at = 0
-        elif flaw == 6:
+        elif name == "in other decimals":
             decimals -= 10
-        elif flaw == 7:
+        elif name == "an answer of zero":
             answer = 0
-        elif flaw == 8:
+        elif name == "a negative answer":
             answer = -price
-        elif flaw == 9:
+        elif name == "an answer above the range":
             answer = MAX_PRICE + 1
-        elif flaw == 11:
+        elif name == "a round id too long":
             round_id = answered_in = 2**80
-        elif flaw == 12:
+        elif name == "in too many decimals":
             decimals = 255
         numbers = (round_id, answer, updated_at, updated_at, answered_in)
         output = b"".join((number % WORD).to_bytes(32, "big") for number in numbers)
-        if flaw == 2:
+        if name == "cut short":
             output = output[:-1]
-        elif flaw == 10:
+        elif name == "empty":
             output = b""
-        return output, decimals, flaw == 1
+        return output, decimals, name == "it reverts"
+
+
+def _named(flaws: tuple[str, ...], number: int) -> str:
+    """A number past the table is sound: whoever shrinks a step may try any."""
+    return flaws[number] if 0 <= number < len(flaws) else flaws[SOUND]
 
 
 def _tail(data: bytes) -> bytes:

@@ -24,13 +24,13 @@ from perp_fuzz.deployment import (
     ADDRESSES,
     FEED_DECIMALS,
     FEED_ID,
-    PARAMS_TYPE,
     POOL_NAME,
     POOL_SYMBOL,
     QUORUM,
-    RISK_TYPE,
+    SIGNED_FEED_TYPES,
     WAD,
     compile_contracts,
+    create_market_calldata,
     params_of,
 )
 from python_model.evm import MAX_UINT256, Revert
@@ -338,7 +338,6 @@ class World:
         system, owner = self.system, ADDRESSES["owner_0"]
         assert isinstance(system.feed, SignedPriceFeed)
         publishers = system.feed.publishers()
-        types = ["address", "address", "bytes32", "uint8", "address[]", "uint256"]
         values: list[Any] = [
             system.factory.address,
             system.configurator.address,
@@ -348,14 +347,13 @@ class World:
             QUORUM,
         ]
         initcode = compile_contracts()["SignedPriceFeed"].initcode
-        address = self.engine.deploy(initcode + abi_encode(types, values), owner)
+        address = self.engine.deploy(initcode + abi_encode(SIGNED_FEED_TYPES, values), owner)
         feed = SignedPriceFeed(system.chain, address, *values)
         created = system.factory.create_market(
             system.token, feed, POOL_NAME, POOL_SYMBOL, self.params, self.risk, sender=owner
         )
-        types = ["address", "address", "string", "string", PARAMS_TYPE, RISK_TYPE]
         values = [system.token.address, address, POOL_NAME, POOL_SYMBOL, self.params, self.risk]
-        data = abi.selector(f"create_market({','.join(types)})") + abi_encode(types, values)
+        data = create_market_calldata(values)
         outcome = self._call(owner, system.factory.address, data)
         if outcome.output != abi.word(created.address):
             raise RuntimeError("create_market: the model derives another address")

@@ -26,7 +26,7 @@ from perp_fuzz.deployment import (
     ROLE_OF,
     TRADERS,
 )
-from perp_fuzz.feeds import REPORT_FLAWS, ROUND_FLAWS, SOUND
+from perp_fuzz.feeds import LARGER_BATCHES, REPORT_FLAWS, ROUND_FLAWS, SOUND
 from perp_fuzz.variants import COUNT, TIGHT, TIGHTER, VALID
 from python_model.evm import MAX_UINT256
 from python_model.modules import fixed_point, margin_math, trigger_key
@@ -133,7 +133,7 @@ class Generator:
             return self._step(*scripted)
         name = self._choose(rng)
         chance = rng.random()
-        if self.on_edge and not self.system.token.fee_bps and rng.random() < 0.5:
+        if self.on_edge and not self._keeps_fee() and rng.random() < 0.5:
             name, chance = "liquidate", 0.0
         drawn: Drawn | None = None
         aim = "valid"
@@ -254,7 +254,7 @@ class Generator:
         The larger side owes the pool more than that, so it recovers; else it would stay bankrupt.
         """
         market, pool, live = self.market, self.system.pool, self.twin.live
-        if len(live) < 30 or self.system.token.fee_bps:
+        if len(live) < 30 or self._keeps_fee():
             return
         before = pool.cash()
         for lp in (*LPS, ATTACKER):  # the attacker was sent shares
@@ -393,7 +393,7 @@ class Generator:
                 point = next(self.path)
         self.at = max(self.at, point.at + self.clock, self.last_time + 1)
         price_time = max(self.at - rng.randrange(3), self.last_time + 1)
-        flaw = rng.choice((16, 17)) if rng.random() < 0.1 and self.is_signed else SOUND
+        flaw = rng.choice(LARGER_BATCHES) if rng.random() < 0.1 and self.is_signed else SOUND
         return self._report(min(point.price, MAX_PRICE), price_time, rng, flaw)
 
     def _report(self, price: int, price_time: int, rng: random.Random, flaw: int = SOUND) -> Drawn:
@@ -517,15 +517,19 @@ class Generator:
         """No price for a week: whatever is open may be settled by anyone; then prices again."""
         expiry = self.market._marks.price_time + SETTLEMENT_DELAY
         # A token that starts to keep a fee is not covered: nothing may leave meanwhile.
-        if not self.twin.live or expiry <= self.at or self.system.token.fee_bps:
+        if not self.twin.live or expiry <= self.at or self._keeps_fee():
             return
         self.at = max(self.at, expiry + rng.randrange(3))
         for _ in range(rng.randrange(1, 6)):
             yield self.settle(rng), "edge"
+        yield self._price_after_waiting(rng), "valid"
+
+    def _price_after_waiting(self, rng: random.Random) -> Drawn:
+        """The next price of the path, whose times go on from here."""
         point = next(self.path)
         self.at = max(self.at, point.at + self.clock, self.last_time + 1)
         self.clock = self.at - point.at
-        yield self._report(min(point.price, MAX_PRICE), self.at, rng), "valid"
+        return self._report(min(point.price, MAX_PRICE), self.at, rng)
 
     def withdraw_claim(self, rng: random.Random) -> Drawn:
         pool = self.system.pool
@@ -583,17 +587,14 @@ class Generator:
             eta = configurator._params_proposals[system.market.address].eta
         else:
             eta = configurator._publishers_proposals[system.feed.address].eta
-        if eta < self.at or self.system.token.fee_bps:
+        if eta < self.at or self._keeps_fee():
             return
         if rng.random() < 0.5:
             self.at = eta - 1
             yield (action, self._owner(), ()), "edge"
         self.at = max(self.at, eta)
         yield (action, self._owner(), ()), "edge"
-        point = next(self.path)
-        self.at = max(self.at, point.at + self.clock, self.last_time + 1)
-        self.clock = self.at - point.at
-        yield self._report(min(point.price, MAX_PRICE), self.at, rng), "valid"
+        yield self._price_after_waiting(rng), "valid"
 
     def tighten(self, rng: random.Random) -> Drawn:
         return "tighten", self._owner(), (self._tight(rng),)

@@ -18,7 +18,7 @@ from lockstep.compare import Mismatch
 from lockstep.engines import open_engine
 from lockstep.progress import StepProgress
 from perp_fuzz.adapter import PerpAdapter, PerpTwin, flat_fields
-from python_model.invariants import solvency_bounded
+from python_model.invariants import solvency_bounded, sum_of_values
 
 LENGTH = 10_000  # steps between two fresh deployments
 SOLVENCY = abi.selector("solvency()")
@@ -68,9 +68,7 @@ def _read(twin: PerpTwin, output: bytes, gaps: Gaps) -> None:
         raise Mismatch("solvency", f"the contract says 0x{output.hex()}, the model {stated}")
     if twin.seen.token_is_sound and (broken := solvency_bounded(twin.seen)):
         raise Mismatch("solvency", broken)
-    marks = market._accrued()
-    stored = [market._stored(position_id) for position_id in twin.live]
-    total = sum(market._value(p, p.size, marks.price, marks) for p in stored)
+    total = sum_of_values(twin.seen)
     gap = stated.net_trader_profit - total
     if not 0 <= gap < stated.rounding_bound:
         raise Mismatch("solvency", f"stated {stated.net_trader_profit}, sum {total}")

@@ -30,10 +30,7 @@ class Words:
         self._pool_slots = _Slots(artifacts["LiquidityPool"])
         self._is_signed = isinstance(system.feed, SignedPriceFeed)
         self._engine_slots = _Slots(artifacts["RiskEngine"])
-        self._feed_slots = _Slots(
-            artifacts["SignedPriceFeed" if self._is_signed else "AggregatorPriceFeed"]
-        )
-        self._aggregator_slots = _Slots(artifacts["testing/AggregatorMock"])
+        self._feed_slots = _Slots(artifacts[type(system.feed).__name__])
         self._configurator_slots = _Slots(artifacts["Configurator"])
         self._factory_slots = _Slots(artifacts["MarketFactory"])
         self._token_slots = _Slots(artifacts[token_name])

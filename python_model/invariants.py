@@ -159,6 +159,13 @@ def live(seen: Observation) -> list[tuple[int, Position]]:
     return [(position_id, stored(position_id)) for position_id in seen.live]
 
 
+def sum_of_values(seen: Observation) -> int:
+    """What the open positions are worth now, each by itself: token units."""
+    market = seen.market
+    marks = market._accrued()
+    return sum(market._value(p, p.size, marks.price, marks) for _, p in live(seen))
+
+
 def sample(seen: Observation) -> list[tuple[int, Position]]:
     """A few open positions, others every time."""
     ids = seen.live
@@ -327,11 +334,9 @@ def solvency_bounded(seen: Observation) -> str | None:
     are the tokens booked, and the ratio is of what is owed."""
     market, pool = seen.market, seen.market.pool
     stated = market.solvency()
-    marks = market._accrued()
-    positions = live(seen)
-    total = sum(market._value(p, p.size, marks.price, marks) for _, p in positions)
-    if stated.open_positions != len(positions):
-        return f"{stated.open_positions} positions stated, {len(positions)} open"
+    total = sum_of_values(seen)
+    if stated.open_positions != len(seen.live):
+        return f"{stated.open_positions} positions stated, {len(seen.live)} open"
     if not total <= stated.net_trader_profit < total + stated.rounding_bound:
         return f"net trader profit {stated.net_trader_profit}, sum of values {total}"
     held = sum(
