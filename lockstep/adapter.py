@@ -24,9 +24,9 @@ class Twin(Protocol):
         """Sender address, target address, calldata."""
 
     def touched_words(self) -> Iterable[tuple[str, int, int]]:
-        """(address, slot, expected value) of what the last step touched, per the model.
+        """(address, slot, expected value) of what was touched since this was last asked.
 
-        Empty when the step changed nothing: this is how a step counts as a state change.
+        Asked after each step, or once for a batch of steps: then with the values after the last.
         """
 
     def all_words(self) -> Iterable[tuple[str, int, int]]:

@@ -11,18 +11,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lockstep.adapter import Adapter, Config
-from lockstep.checker import Checker
+from lockstep.adapter import Adapter, Config, Twin
+from lockstep.checker import BATCH, Checker
 from lockstep.compare import Mismatch
 from lockstep.engines.base import open_engine
 from lockstep.regression import write_regression
-from lockstep.report import Tally
 from lockstep.shrink import shrink
 from lockstep.step import Step
+from lockstep.tally import Tally
 
 LENGTH = 20_000  # steps of a chain: bounds the memory and the time to shrink
 WHOLE_EVERY = 2_000
-TICK = 256  # steps between two signs of life
 
 
 class Divergence(NamedTuple):
@@ -77,28 +76,27 @@ def run_chain(
 ) -> Divergence | None:
     """One chain on a fresh engine. What was done is in the tally however it ends."""
     number, length, config = chain
-    adapter, generate = plan.adapter, plan.adapter.generate
     rng = random.Random(config["seed"])
-    counts = tally.counts
-    history: list[Step] = []
+    generate, counts = plan.adapter.generate, tally.counts
     engine = open_engine(plan.engine)
     checker = None
+
+    def draw(twin: Twin) -> Step:
+        return generate(twin, rng)
+
     # A chain makes no cycles worth looking for; the collector would walk its whole history.
     gc.disable()
     try:
-        checker = Checker(adapter, engine, config, plan.whole_every)
-        twin, run = checker.twin, checker.step
-        for done in range(1, length + 1):
-            step = generate(twin, rng)
-            history.append(step)
-            result = run(step)
-            key = (step.action, step.aim, result.ok, checker.changed, result.reason)
-            counts[key] = counts.get(key, 0) + 1
-            if not done % TICK:
-                tick(TICK)
-        tick(length % TICK)
+        checker = Checker(plan.adapter, engine, config, plan.whole_every)
+        for first in range(0, length, BATCH):
+            size = min(BATCH, length - first)
+            for step, result in checker.batch(draw, size):
+                key = (step.action, step.aim, result.ok, result.changed, result.reason)
+                counts[key] = counts.get(key, 0) + 1
+            tick(size)
         checker.finish()
     except Mismatch as found:
+        history = checker.history if checker is not None else []
         return Divergence(found.kind, found.text, history, config, plan.engine, number)
     finally:
         if checker is not None:

@@ -1,25 +1,45 @@
-"""Run steps on model and engine together and compare. Campaign, shrinker and tests share this."""
+"""Run steps on model and engine together and compare. Campaign, shrinker and tests share this.
+
+`step` compares everything after each step. `batch` lets the model run ahead by some steps before
+the engine follows: each side then finds its own data in the processor's caches, and a word that
+several steps of the batch wrote is read once. What a batch finds is run again with `step`, which
+names it exactly.
+"""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from lockstep.adapter import Adapter, Config, Invariant
+from lockstep.adapter import Adapter, Config, Invariant, Twin
 from lockstep.compare import Mismatch, outcome_mismatch, view_mismatch, word_mismatch
-from lockstep.engines.base import Engine, EngineError
+from lockstep.engines.base import Engine, EngineError, open_engine
 from lockstep.step import ModelResult, Step
+
+BATCH = 64  # more gain little and are seen later
+Done = tuple[Step, ModelResult]
 
 
 class Checker:
-    """One twin on one engine. Every method raises Mismatch at the first difference."""
+    """One twin on one engine. Every method raises Mismatch at the first difference.
+
+    `history` is every step so far, the failing one included. With `exact` False a mismatch of a
+    batch is raised as it was found: enough for who only wants to know whether there is one.
+    """
 
     def __init__(
-        self, adapter: Adapter, engine: Engine, config: Config, whole_every: int = 1_000
+        self,
+        adapter: Adapter,
+        engine: Engine,
+        config: Config,
+        whole_every: int = 1_000,
+        exact: bool = True,
     ) -> None:
+        self.adapter = adapter
         self.engine = engine
+        self.config = config
+        self.exact = exact
         self.invariants: Sequence[Invariant] = adapter.invariants
         self.twin = adapter.new_twin(engine, config)
-        self.steps = 0
-        self.changed = False  # whether the last step changed state, per the model
+        self.history: list[Step] = []
         self.wholes = 0
         self._whole_every = whole_every
         self._each = [item for item in self.invariants if item.every <= 1]
@@ -29,8 +49,14 @@ class Checker:
         self._changes = 0
         self._at = -1
 
+    @property
+    def steps(self) -> int:
+        return len(self.history)
+
     def step(self, step: Step) -> ModelResult:
+        """One step, everything it touched compared at once."""
         twin, engine = self.twin, self.engine
+        self.history.append(step)
         if step.at != self._at:
             engine.set_time(step.at)
             self._at = step.at
@@ -47,25 +73,94 @@ class Checker:
             or got.halted
         ):
             raise outcome_mismatch(expected, got)
-        storage = engine.storage
-        changed = False
-        for address, slot, value in twin.touched_words():
-            changed = True
+        self._words()
+        self._invariants(expected)
+        if self._whole_every and not self.steps % self._whole_every:
+            self.whole()
+        return expected
+
+    def batch(self, draw: Callable[[Twin], Step], count: int = BATCH) -> list[Done]:
+        """`count` steps, each drawn when the model has done the one before it."""
+        wholes = self.steps // self._whole_every if self._whole_every else 0
+        try:
+            done = self._batch(draw, count)
+            if self._whole_every and self.steps // self._whole_every > wholes:
+                self.whole()
+        except Mismatch as found:
+            if not self.exact:
+                raise
+            raise self._named(found) from None
+        return done
+
+    def _batch(self, draw: Callable[[Twin], Step], count: int) -> list[Done]:
+        twin, history = self.twin, self.history
+        execute, encode = twin.execute_model, twin.encode
+        done: list[Done] = []
+        calls: list[tuple[str, str, bytes]] = []
+        try:
+            for _ in range(count):
+                step = draw(twin)
+                history.append(step)
+                try:
+                    expected = execute(step)
+                    call = encode(step)
+                except Exception as error:
+                    raise _model_error(error) from error
+                calls.append(call)
+                done.append((step, expected))
+                self._invariants(expected)
+        except Exception:
+            self._follow(done, calls)  # the contract may have differed before the model failed
+            raise
+        self._follow(done, calls)
+        self._words()
+        return done
+
+    def _follow(self, done: Sequence[Done], calls: Sequence[tuple[str, str, bytes]]) -> None:
+        """The engine does what the model has done."""
+        at, matches, set_time = self._at, self.engine.matches, self.engine.set_time
+        for (step, expected), (sender, to, data) in zip(done, calls, strict=True):
+            if step.at != at:
+                at = step.at
+                set_time(at)
+            if not matches(sender, to, data, expected.ok, expected.output, expected.logs):
+                raise Mismatch("batch", f"the outcome of {step} differs within a batch")
+        self._at = at
+
+    def _named(self, found: Mismatch) -> Mismatch:
+        """The first difference when the same steps run one at a time, from the start."""
+        engine = open_engine(self.engine.name)
+        again = None
+        try:
+            again = Checker(self.adapter, engine, self.config, self._whole_every)
+            for step in self.history:
+                again.step(step)
+            again.finish()
+        except Mismatch as named:
+            if again is not None:
+                del self.history[again.steps :]
+            return named
+        finally:
+            engine.close()
+        text = f"{found.text}; it does not recur when the steps run one at a time"
+        return Mismatch(found.kind, text)
+
+    def _words(self) -> None:
+        storage = self.engine.storage
+        for address, slot, value in self.twin.touched_words():
             if storage(address, slot) != value:
-                raise word_mismatch(twin, address, slot, value, storage(address, slot))
-        self.changed = changed
-        self.steps = count = self.steps + 1
-        if changed:
+                raise word_mismatch(self.twin, address, slot, value, storage(address, slot))
+
+    def _invariants(self, result: ModelResult) -> None:
+        if result.changed:
             # What holds on a state goes on holding while nothing changes it.
             self._changes += 1
             self._check(self._each)
+        count = len(self.history)
         for invariant in self._later:
             if not count % invariant.every:
                 self._check((invariant,))
                 self._checked[invariant.id] += 1
-        if self._whole_every and not count % self._whole_every:
-            self.whole()
-        return expected
 
     def _check(self, invariants: Sequence[Invariant]) -> None:
         twin = self.twin
@@ -97,6 +192,7 @@ class Checker:
         self._check(self.invariants)
 
     def invariants_checked(self) -> dict[str, int]:
+        """How often each was checked."""
         return {
             item.id: self._checked.get(item.id, self._changes) + self._finals
             for item in self.invariants

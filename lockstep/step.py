@@ -19,6 +19,7 @@ class ModelResult(NamedTuple):
     logs: list[Log]
     reason: str = ""  # "" or the revert reason
     value: int | None = None  # the return value if it is one integer (resolves references)
+    changed: bool = True  # whether the step changed state; False for a revert
 
 
 def to_json(step: Step) -> list[Any]:

@@ -54,7 +54,6 @@ class PerpTwin:
         self.path: Iterator[PricePoint] | None = None
         self.generator: Generator | None = None
         self._where: dict[int, int] = {}
-        self._ok = False
         self._last_price = 0
         self._statistics = dict.fromkeys(
             (
@@ -102,11 +101,10 @@ class PerpTwin:
         try:
             value = self.codec.call_model(step.action, step.actor, step.args)
         except Revert as revert:
-            self._ok = False
             seen.end(False)
             output = abi.error_string(revert.reason) if revert.reason else b""
-            return ModelResult(False, output, [], revert.reason)
-        self._ok = True
+            return ModelResult(False, output, [], revert.reason, None, False)
+        self.words.note()
         seen.end(True)
         events = chain.events
         self._observe(step, events)
@@ -115,14 +113,15 @@ class PerpTwin:
             encoders[event.address][event.name](event.address, *event.fields) for event in events
         ]
         output = self.codec.output(step.action, value)
-        return ModelResult(True, output, logs, "", value if type(value) is int else None)
+        number = value if type(value) is int else None
+        return ModelResult(True, output, logs, "", number, bool(events or chain.writes))
 
     def encode(self, step: Step) -> tuple[str, str, bytes]:
         target, data = self.codec.calldata(step.action, step.args)
         return ADDRESSES[step.actor], target, data
 
     def touched_words(self) -> Iterable[Word]:
-        return self.words.touched() if self._ok else ()
+        return self.words.touched()
 
     def all_words(self) -> Iterable[Word]:
         return self.words.everything()

@@ -36,6 +36,7 @@ class Words:
         self._token_slots = _Slots(artifacts[token_name])
         self._positions_slot = self._market_slots["_positions"]
         self._turns = 0
+        self._written: list[list[Any]] = []
         self._params = system.engine._params
         self._param_words = param_words(system.engine)
         self._names: dict[tuple[str, int], str] = {}
@@ -208,18 +209,20 @@ class Words:
         for (address, slot), value in zip(places, self.scalar_values(), strict=True):
             yield address, slot, value
 
+    def note(self) -> None:
+        """Remember what the last transaction of the model wrote."""
+        self._written.append(self.system.chain.writes)
+
     def touched(self) -> list[Word]:
-        """Words that the last transaction of the model wrote; scalars whenever one differs."""
+        """Words written since this was last asked; scalars whenever one differs."""
         words: list[Word] = []
-        seen: set[tuple[int, Any]] = set()
+        entries = {(id(storage), key): 0 for writes in self._written for storage, key, _ in writes}
+        self._written.clear()
         writers = self._writers
-        for storage, key, _ in self.system.chain.writes:
-            entry = (id(storage), key)
-            if entry not in seen:
-                seen.add(entry)
-                writer = writers.get(entry[0])
-                if writer is not None:
-                    words += writer(key)
+        for storage, key in entries:
+            writer = writers.get(storage)
+            if writer is not None:
+                words += writer(key)
         last, values = self._last, self.scalar_values()
         if words or values != last:
             self._last = values

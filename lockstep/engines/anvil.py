@@ -10,7 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lockstep.engines.base import CHAIN_ID, GAS_LIMIT, GENESIS_TIME, EngineError, Outcome
+from lockstep.engines.base import (
+    CHAIN_ID,
+    GAS_LIMIT,
+    GENESIS_TIME,
+    EngineError,
+    Outcome,
+    PlainMatches,
+)
 
 VIEWER = "0x" + "00" * 19 + "01"
 REMEDY = "run `npm install --no-save @foundry-rs/anvil@1.7.1`, or set ANVIL to the binary"
@@ -40,7 +47,7 @@ def free_port() -> int:
         return port
 
 
-class AnvilEngine:
+class AnvilEngine(PlainMatches):
     name = "anvil"
     gas_is_real = True
 

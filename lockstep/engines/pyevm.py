@@ -12,7 +12,14 @@ from eth.vm.forks.cancun.state import CancunState
 from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address, BlockNumber, Hash32
 
-from lockstep.engines.base import CHAIN_ID, GAS_LIMIT, GENESIS_TIME, EngineError, Outcome
+from lockstep.engines.base import (
+    CHAIN_ID,
+    GAS_LIMIT,
+    GENESIS_TIME,
+    EngineError,
+    Outcome,
+    PlainMatches,
+)
 
 ZERO = Address(bytes(20))
 VIEWER = "0x" + "00" * 19 + "01"
@@ -25,7 +32,7 @@ class _Transaction(SpoofTransaction):
         pass
 
 
-class PyEvmEngine:
+class PyEvmEngine(PlainMatches):
     name = "pyevm"
     gas_is_real = True
 

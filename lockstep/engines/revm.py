@@ -9,6 +9,7 @@ which drops the journal and keeps memory flat (see _compact).
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 
 from pyrevm import EVM, AccountInfo, BlockEnv, CfgEnv, Env, JournalCheckpoint
@@ -25,6 +26,11 @@ _SLOT = re.compile(
     r"(\d+): StorageSlot \{ previous_or_original_value: \d+, present_value: (\d+) \}"
 )
 _make = tuple.__new__  # of a NamedTuple: a third of the time its constructor takes
+
+
+@lru_cache(maxsize=1 << 10)
+def _ends_with(output: bytes) -> str:
+    return f" output: 0x{output.hex()} }}"
 
 
 class _LowerCase(dict[str, str]):
@@ -84,6 +90,36 @@ class RevmEngine:
             topics, body = log.data
             logs.append((lower[log.address], tuple(topics), body))
         return _make(Outcome, (True, output, logs, "", 0))
+
+    def matches(
+        self, sender: str, to: str, data: bytes, ok: bool, output: bytes, logs: list[Log], /
+    ) -> bool:
+        self._calls += 1
+        if self._calls >= self._compact_every and not self._checkpoints:
+            self._compact()
+        evm = self._evm
+        try:
+            got = self._message_call(sender, to, data, None, self._gas)
+        except RuntimeError as error:
+            if ok:
+                return False
+            # The text ends with the data: nothing needs to be decoded to compare it.
+            text = str(error)
+            return text.startswith("Revert {") and text.endswith(_ends_with(output))
+        evm.reset_transient_storage()
+        if not ok or got != output:
+            return False
+        result = evm.result
+        assert result is not None
+        found = result.logs
+        if len(found) != len(logs):
+            return False
+        lower = self._lower
+        for log, (address, topics, body) in zip(found, logs, strict=True):
+            got_topics, got_body = log.data
+            if got_body != body or tuple(got_topics) != topics or lower[log.address] != address:
+                return False
+        return True
 
     def _failure(self, text: str) -> Outcome:
         # "Revert { gas_used: 1, output: 0x.. }" or "Halt { reason: OutOfGas(Basic), gas_used: 1 }";

@@ -118,7 +118,8 @@ def test_whole_state_catches_what_the_touched_words_miss() -> None:
     class Forgetful(VaultAdapter):
         def new_twin(self, engine, config):  # type: ignore[no-untyped-def]
             twin = super().new_twin(engine, config)
-            twin.touched_words = lambda: twin.touched[:1]
+            asked = twin.touched_words
+            twin.touched_words = lambda: asked()[:1]
             return twin
 
     old, new, *_ = BUGS["silent word"]

@@ -131,8 +131,7 @@ def test_the_toy_agrees_with_its_model_on_every_engine(engine: Engine) -> None:
     checker = Checker(ADAPTER, engine, {"first_id": 7}, whole_every=10)
     changes = 0
     for step in toy_steps(40):
-        checker.step(step)
-        changes += checker.changed
+        changes += checker.step(step).changed
     checker.finish()
     assert checker.steps == 40
     assert 0 < changes < 40

@@ -70,27 +70,30 @@ class VaultTwin:
         self.model = Model(first)
         self.now = GENESIS_TIME
         self.closed = 0
-        self.touched: list[tuple[str, int, int]] = []
+        self.touched: dict[tuple[str, int], int] = {}  # since it was last asked for
         self.names = {self.slots[name]: name for name in ("next_id", "total", "fees")}
 
     def execute_model(self, step: Step) -> ModelResult:
         sender, (value,) = ACTORS[step.actor], step.args
         assert isinstance(value, int)
         self.now = step.at
-        self.touched = []
         try:
             if step.action == "open":
                 result = self.model.open(sender, self.now, value)
                 logs = [OPENED(self.address, result, sender, value)]
-                self.touched = [*self._words(sender), *self._deposit(result)]
+                self._touch(sender, result)
             else:
                 result, fee = self.model.close(sender, self.now, value)
                 logs = [FEE_TAKEN(self.address, fee), CLOSED(self.address, value, result)]
-                self.touched = [*self._words(sender), *self._deposit(value)]
+                self._touch(sender, value)
                 self.closed += 1
         except Revert as error:
-            return ModelResult(False, abi.error_string(str(error)), [], str(error), None)
+            return ModelResult(False, abi.error_string(str(error)), [], str(error), None, False)
         return ModelResult(True, abi.word(result), logs, "", result)
+
+    def _touch(self, sender: str, identifier: int) -> None:
+        for address, slot, value in (*self._words(sender), *self._deposit(identifier)):
+            self.touched[address, slot] = value
 
     def _words(self, sender: str) -> Iterable[tuple[str, int, int]]:
         model, slots, at = self.model, self.slots, self.address
@@ -115,7 +118,8 @@ class VaultTwin:
         return ACTORS[step.actor], self.address, ENCODERS[step.action](step.args[0])
 
     def touched_words(self) -> Iterable[tuple[str, int, int]]:
-        return self.touched
+        touched, self.touched = self.touched, {}
+        return [(address, slot, value) for (address, slot), value in touched.items()]
 
     def all_words(self) -> Iterable[tuple[str, int, int]]:
         for sender in ACTORS.values():
