@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lockstep.adapter import Adapter, Config, Twin
-from lockstep.checker import BATCH, Checker
+from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
 from lockstep.engines.base import open_engine
 from lockstep.regression import write_regression
@@ -88,8 +88,7 @@ def run_chain(
     gc.disable()
     try:
         checker = Checker(plan.adapter, engine, config, plan.whole_every)
-        for first in range(0, length, BATCH):
-            size = min(BATCH, length - first)
+        for size in batch_sizes(length):
             for step, result in checker.batch(draw, size):
                 key = (step.action, step.aim, result.ok, result.changed, result.reason)
                 counts[key] = counts.get(key, 0) + 1

@@ -7,15 +7,24 @@ names it exactly.
 """
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from lockstep.adapter import Adapter, Config, Invariant, Twin
 from lockstep.compare import Mismatch, outcome_mismatch, view_mismatch, word_mismatch
 from lockstep.engines.base import Engine, EngineError, open_engine
 from lockstep.step import ModelResult, Step
 
-BATCH = 64  # more gain little and are seen later
+LEAST_BATCH, LARGEST_BATCH = 32, 256  # steps
 Done = tuple[Step, ModelResult]
+
+
+def batch_sizes(steps: int) -> Iterator[int]:
+    """Sizes that sum to `steps`: small at first, so that what fails at once is seen at once."""
+    done = 0
+    while done < steps:
+        size = min(max(done, LEAST_BATCH), LARGEST_BATCH, steps - done)
+        done += size
+        yield size
 
 
 class Checker:
@@ -79,7 +88,7 @@ class Checker:
             self.whole()
         return expected
 
-    def batch(self, draw: Callable[[Twin], Step], count: int = BATCH) -> list[Done]:
+    def batch(self, draw: Callable[[Twin], Step], count: int = LARGEST_BATCH) -> list[Done]:
         """`count` steps, each drawn when the model has done the one before it."""
         wholes = self.steps // self._whole_every if self._whole_every else 0
         try:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from toy_vault import ADAPTER, VaultAdapter, planted
 
-from lockstep.checker import Checker
+from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
 from lockstep.engines import open_engine
 from lockstep.engines.base import Engine
@@ -63,6 +63,12 @@ def test_batches_of_any_size_do_the_same_steps(engine: Engine, size: int) -> Non
     assert checker.history == single.history
     assert list(checker.twin.all_words()) == list(single.twin.all_words())
     assert all(engine.storage(*word[:2]) == word[2] for word in single.twin.all_words())
+
+
+def test_sizes_grow_and_add_up() -> None:
+    assert list(batch_sizes(700)) == [32, 32, 64, 128, 256, 188]
+    assert list(batch_sizes(5)) == [5]
+    assert list(batch_sizes(0)) == []
 
 
 def first_difference(adapter: VaultAdapter) -> tuple[Mismatch, list[Step]]:
