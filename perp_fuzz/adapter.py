@@ -16,6 +16,7 @@ from perp_fuzz.deployment import (
     DEFAULT_PARAMS,
     DEFAULT_RISK,
     TOKENS,
+    Artifacts,
     Overrides,
     compile_contracts,
     deploy,
@@ -39,11 +40,10 @@ CAUSES = {
 class PerpTwin:
     """One market on an engine and its model."""
 
-    def __init__(self, engine: Engine, config: Config, overrides: Overrides | None) -> None:
+    def __init__(self, engine: Engine, config: Config, artifacts: Artifacts) -> None:
         self.config = config
         token = config.get("token", "standard")
-        artifacts = compile_contracts(overrides)
-        self.system = system = deploy(engine, config, overrides)
+        self.system = system = deploy(engine, config, artifacts)
         self.market = system.market
         self.codec = Codec(system, token == "standard")
         self.words = Words(system, artifacts, TOKENS[token])
@@ -268,13 +268,17 @@ class PerpAdapter:
     invariants: Sequence[Invariant] = tuple(_of_twin(item) for item in INVARIANTS)
 
     def __init__(
-        self, bars: Sequence[Bar] | None = None, overrides: Overrides | None = None
+        self,
+        bars: Sequence[Bar] | None = None,
+        overrides: Overrides | None = None,
+        artifacts: Artifacts | None = None,  # instead of what `overrides` compiles to
     ) -> None:
         self.bars = bars
         self.overrides = overrides
+        self._artifacts = artifacts
 
     def new_twin(self, engine: Engine, config: Config) -> PerpTwin:
-        return PerpTwin(engine, config, self.overrides)
+        return PerpTwin(engine, config, self._artifacts or compile_contracts(self.overrides))
 
     def generate(self, twin: Any, rng: random.Random) -> Step:
         if twin.generator is None:

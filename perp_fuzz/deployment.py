@@ -118,6 +118,7 @@ class System(NamedTuple):
 
 
 Overrides = Mapping[str, str]
+Artifacts = Mapping[str, Artifact]  # by name
 
 
 def compile_contracts(overrides: Overrides | None = None) -> dict[str, Artifact]:
@@ -154,9 +155,9 @@ def params_of(config: Config) -> tuple[MarketParams, RiskParams]:
     return DEFAULT_PARAMS._replace(**fixed), DEFAULT_RISK._replace(**changed)
 
 
-def deploy(engine: Engine, config: Config, overrides: Overrides | None = None) -> System:
+def deploy(engine: Engine, config: Config, artifacts: Artifacts | None = None) -> System:
     """Deploys contracts and model through the factory; gives every role tokens and allowances."""
-    artifacts = compile_contracts(overrides)
+    artifacts = artifacts or compile_contracts()
     owner = ADDRESSES["owner_0"]
     decimals = config["decimals"]
     params, risk = params_of(config)

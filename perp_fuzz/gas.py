@@ -179,7 +179,7 @@ class World:
 
     def __init__(self, positions: int) -> None:
         self.engine = GasEngine()
-        self.twin = PerpTwin(self.engine, CONFIG, None)
+        self.twin = PerpTwin(self.engine, CONFIG, compile_contracts())
         self.system = self.twin.system
         self.market = self.system.market
         self.params, self.risk = params_of(CONFIG)

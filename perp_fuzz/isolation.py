@@ -224,9 +224,9 @@ class ContractSubject(Subject):
 
     def __init__(self, decimals: int, engine: Engine, overrides: Overrides | None) -> None:
         config = {"decimals": decimals, "params": PARAMS}
-        super().__init__(deploy(engine, config, overrides))
-        self.engine = engine
         artifacts = compile_contracts(overrides)
+        super().__init__(deploy(engine, config, artifacts))
+        self.engine = engine
         market = artifacts["PerpMarket"]
         self._slots = {name: market.slot(name) for name in ("_positions", "credit_of")}
         self._claims = artifacts["LiquidityPool"].slot("claim_of")

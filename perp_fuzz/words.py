@@ -5,7 +5,7 @@ from typing import Any
 
 from lockstep.abi import mapping_slot, unsigned
 from lockstep.compiler import Artifact
-from perp_fuzz.deployment import System
+from perp_fuzz.deployment import Artifacts, System
 from python_model.evm import ZERO_ADDRESS
 from python_model.modules.constants import FRACTION_UNIT
 from python_model.perp_market import Position
@@ -23,7 +23,7 @@ FULL_EVERY = 8  # changes between two looks at every scalar word
 class Words:
     """Knows where each record of one deployment lives."""
 
-    def __init__(self, system: System, artifacts: dict[str, Artifact], token_name: str) -> None:
+    def __init__(self, system: System, artifacts: Artifacts, token_name: str) -> None:
         self.system = system
         market, pool, token = system.market, system.pool, system.token
         self._market_slots = _Slots(artifacts["PerpMarket"])
