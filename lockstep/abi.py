@@ -50,13 +50,6 @@ def word(value: Value) -> bytes:
     return value.ljust(32, b"\0")
 
 
-def _fast_word(value: Value) -> bytes:
-    """The same for what is most often a number that is not negative."""
-    if type(value) is int and value >= 0:
-        return value.to_bytes(32, "big")
-    return word(value)
-
-
 def words(*values: Value) -> bytes:
     return b"".join([word(value) for value in values])
 
@@ -122,14 +115,27 @@ class Event:
         self._indexed = [i for i, field in enumerate(self.fields) if field[2]]
         self._plain = [i for i, field in enumerate(self.fields) if not field[2]]
         self._types = [self.fields[i][0] for i in self._plain]
-        self._static = not {"string", "bytes"} & set(self._types)
         Event.known[self.topic] = self
+        self.encode = self._encoder()
 
     def __call__(self, address: str, *values: Value) -> Log:
-        topics = (self.topic, *[word(values[i]) for i in self._indexed])
-        if self._static:
-            return address, topics, b"".join([_fast_word(values[i]) for i in self._plain])
-        return address, topics, arguments(self._types, [values[i] for i in self._plain])
+        return self.encode(address, *values)
+
+    def _encoder(self) -> Callable[..., Log]:
+        """A function of address and values, written out for these fields: logs are many."""
+        names = [f"value_{i}" for i in range(len(self.fields))]
+        words = [
+            f"{name}.to_bytes(32, 'big')" if kind.startswith("uint") else f"word({name})"
+            for name, (kind, _, _) in zip(names, self.fields, strict=True)
+        ]
+        topics = "".join(f", {words[i]}" for i in self._indexed)
+        data = f"b''.join([{', '.join(words[i] for i in self._plain)}])"
+        if {"string", "bytes"} & set(self._types):
+            data = f"arguments({self._types}, [{', '.join(names[i] for i in self._plain)}])"
+        code = f"lambda address, {', '.join(names)}: (address, (topic{topics},), {data})"
+        scope = {"word": word, "arguments": arguments, "topic": self.topic}
+        encode: Callable[..., Log] = eval(code, scope)
+        return encode
 
     def show(self, log: Log) -> str:
         _, topics, data = log
@@ -148,15 +154,17 @@ class Event:
         return f"{self.name}({', '.join(shown)})"
 
 
-def register_events(abi: Iterable[dict[str, Any]]) -> None:
-    """Make the events of a compiled contract known by name to reports."""
+def register_events(abi: Iterable[dict[str, Any]]) -> dict[str, Event]:
+    """The events of a compiled contract by name; reports know them from here on."""
+    events = {}
     for item in abi:
         if item["type"] == "event":
             fields = [
                 f"{field['type']} {'indexed ' if field['indexed'] else ''}{field['name']}"
                 for field in item["inputs"]
             ]
-            Event(f"{item['name']}({', '.join(fields)})")
+            events[item["name"]] = Event(f"{item['name']}({', '.join(fields)})")
+    return events
 
 
 def show_word(kind: str, raw: bytes) -> str:

@@ -1,13 +1,13 @@
 """The adapter: what lockstep needs to know of the perpetual market."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from lockstep import abi
 from lockstep.adapter import Config, Invariant
-from lockstep.engines.base import GENESIS_TIME, Engine
+from lockstep.engines.base import GENESIS_TIME, Engine, Log
 from lockstep.prices import Bar, PricePoint, black_thursday_like, points
 from lockstep.step import ModelResult, Step
 from perp_fuzz.actions import ACTIONS, NO_HOOK, Action, Codec
@@ -109,9 +109,7 @@ class PerpTwin:
         events = chain.events
         self._observe(step, events)
         encoders = self._events
-        logs = [
-            encoders[event.address][event.name](event.address, *event.fields) for event in events
-        ]
+        logs = [encoders[address][name](address, *fields) for address, name, fields in events]
         output = self.codec.output(step.action, value)
         number = value if type(value) is int else None
         return ModelResult(True, output, logs, "", number, bool(events or chain.writes))
@@ -331,16 +329,8 @@ def scaled_params(price: int) -> dict[str, int | list[int]]:
     }
 
 
-def _events_of(contract_abi: list[dict[str, Any]]) -> dict[str, abi.Event]:
-    events = {}
-    for item in contract_abi:
-        if item["type"] == "event":
-            fields = [
-                f"{field['type']} {'indexed ' if field['indexed'] else ''}{field['name']}"
-                for field in item["inputs"]
-            ]
-            events[item["name"]] = abi.Event(f"{item['name']}({', '.join(fields)})")
-    return events
+def _events_of(contract_abi: list[dict[str, Any]]) -> dict[str, Callable[..., Log]]:
+    return {name: event.encode for name, event in abi.register_events(contract_abi).items()}
 
 
 def _raise(statistics: dict[str, int], name: str, value: int) -> None:
