@@ -44,6 +44,8 @@ class Twin(Protocol):
     def statistics(self) -> dict[str, int]:
         """Counts of this twin. Added up over twins, except names that begin with "largest"."""
 
+    # Optional, for distributions and lines in the report: `Sampled` in samples.py.
+
 
 class Invariant(NamedTuple):
     id: str
@@ -59,6 +61,7 @@ class Adapter(Protocol):
     # action -> (producing action, positions of the args that are its return values)
     references: Mapping[str, tuple[str, tuple[int, ...]]]
     invariants: Sequence[Invariant]
+    # Optional: measures: Mapping[str, Measure], of what the twins' samples() give (samples.py).
 
     def new_twin(self, engine: Engine, config: Config) -> Twin:
         """Deploy. The same config gives the same addresses and state on a fresh engine."""

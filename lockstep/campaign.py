@@ -18,10 +18,11 @@ from lockstep.engines.base import open_engine
 from lockstep.regression import write_regression
 from lockstep.shrink import shrink
 from lockstep.step import Step
-from lockstep.tally import Tally
+from lockstep.tally import AGREED, STOPPED, Pace, Tally
 
 LENGTH = 20_000  # steps of a chain: bounds the memory and the time to shrink
 WHOLE_EVERY = 2_000
+SAMPLE_EVERY = 2_000
 
 
 class Divergence(NamedTuple):
@@ -80,6 +81,7 @@ def run_chain(
     generate, counts = plan.adapter.generate, tally.counts
     engine = open_engine(plan.engine)
     checker = None
+    began, outcome, done = time.time(), STOPPED, 0
 
     def draw(twin: Twin) -> Step:
         return generate(twin, rng)
@@ -92,14 +94,19 @@ def run_chain(
             for step, result in checker.batch(draw, size):
                 key = (step.action, step.aim, result.ok, result.changed, result.reason)
                 counts[key] = counts.get(key, 0) + 1
+            if (done + size) // SAMPLE_EVERY > done // SAMPLE_EVERY:
+                tally.sample(checker.twin)
+            done += size
             tick(size)
         checker.finish()
+        outcome = AGREED
     except Mismatch as found:
+        outcome = found.kind
         history = checker.history if checker is not None else []
         return Divergence(found.kind, found.text, history, config, plan.engine, number)
     finally:
         if checker is not None:
-            tally.add_twin(checker)
+            tally.add_chain(number, checker, began, outcome)
         engine.close()
         gc.enable()
     return None
@@ -109,10 +116,16 @@ def run_campaign(
     plan: Plan, processes: int = 1, tick: Callable[[int], None] = lambda steps: None
 ) -> Result:
     """All chains of the plan, up to the first failure. Ctrl-C keeps what was done."""
-    started = time.monotonic()
+    pace = Pace()
+
+    def both(steps: int) -> None:
+        pace.tick(steps)
+        tick(steps)
+
     run = _run_here if processes <= 1 else _run_processes
-    result = run(plan, processes, tick)
-    result.tally.seconds = time.monotonic() - started
+    result = run(plan, processes, both)
+    result.tally.pace = pace.end()
+    result.tally.seconds = result.tally.pace[-1][0]
     return result
 
 

@@ -1,11 +1,52 @@
 """What a campaign counted: cheap to keep, picklable, and those of several processes add up."""
 
-from typing import Any
+import os
+import platform
+import time
+from typing import Any, NamedTuple
 
-from lockstep.adapter import Adapter
+from lockstep.adapter import Adapter, Twin
 from lockstep.checker import Checker
+from lockstep.samples import Histogram, Line, Sampled, kept
 
 Key = tuple[str, str, bool, bool, str]  # action, aim, succeeded, changed state, revert reason
+AGREED, STOPPED = "agreed", "stopped"  # how a chain ended, if not with a kind of mismatch
+MOST_LINES = 24  # kept of all chains
+MOST_MOMENTS = 240  # at which the steps done are kept
+
+
+class Chain(NamedTuple):
+    """What became of one chain."""
+
+    number: int
+    steps: int
+    began: float  # unix time
+    seconds: float
+    worker: str  # the process that ran it
+    outcome: str
+
+
+class Pace:
+    """How many steps were done when: few points, evenly apart, however long it takes."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, int]] = [(0.0, 0)]  # seconds from the start, steps
+        self._began = time.monotonic()
+        self._done = 0
+        self._apart = 0.1
+
+    def tick(self, steps: int) -> None:
+        self._done += steps
+        now = time.monotonic() - self._began
+        if now >= self.points[-1][0] + self._apart:
+            self.points.append((now, self._done))
+            if len(self.points) > MOST_MOMENTS:
+                self.points = self.points[::2]
+                self._apart *= 2
+
+    def end(self) -> list[tuple[float, int]]:
+        """With the last moment."""
+        return [*self.points, (time.monotonic() - self._began, self._done)]
 
 
 class Tally:
@@ -20,10 +61,35 @@ class Tally:
         self.chains = 0
         self.wholes = 0
         self.seconds = 0.0
+        self.pace: list[tuple[float, int]] = []  # of the whole campaign
+        self.ran: list[Chain] = []
+        self.histograms = {
+            name: Histogram(measure) for name, measure in getattr(adapter, "measures", {}).items()
+        }
+        self.lines: list[Line] = []
 
     @property
     def steps(self) -> int:
         return sum(self.counts.values())
+
+    def sample(self, twin: Twin) -> None:
+        """Note the twin's samples at this moment."""
+        if isinstance(twin, Sampled):
+            for name, values in twin.samples().items():
+                self.histograms[name].add(values)
+
+    def add_chain(self, number: int, checker: Checker, began: float, outcome: str) -> None:
+        """A chain has ended, whatever the way."""
+        worker = f"{platform.node()}:{os.getpid()}"
+        seconds = time.time() - began
+        self.ran.append(Chain(number, checker.steps, began, seconds, worker, outcome))
+        if isinstance(checker.twin, Sampled):
+            self._add_lines([kept(number, series) for series in checker.twin.series()])
+        self.add_twin(checker)
+
+    def _add_lines(self, lines: list[Line]) -> None:
+        """Those of the first chains are kept, so that it is the same ones however many work."""
+        self.lines = sorted(self.lines + lines, key=lambda line: line.chain)[:MOST_LINES]
 
     def add_twin(self, checker: Checker) -> None:
         self.chains += 1
@@ -45,6 +111,10 @@ class Tally:
         self._add_statistics(other.statistics)
         self.chains += other.chains
         self.wholes += other.wholes
+        self.ran += other.ran
+        for name, histogram in other.histograms.items():
+            self.histograms[name].merge(histogram)
+        self._add_lines(other.lines)
 
     def summary(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
@@ -84,6 +154,9 @@ class Tally:
                 name: {"sentence": self.sentences[name], "checked": count}
                 for name, count in self.checked.items()
             },
+            "pace": [[round(seconds, 3), done] for seconds, done in self.pace],
+            "distributions": {name: item.summary() for name, item in self.histograms.items()},
+            "series": [line.summary() for line in self.lines],
         }
 
 

@@ -9,6 +9,7 @@ from lockstep import abi
 from lockstep.adapter import Config, Invariant
 from lockstep.engines.base import GENESIS_TIME, Engine, Log
 from lockstep.prices import Bar, PricePoint, black_thursday_like, points
+from lockstep.samples import Measure, Series
 from lockstep.step import ModelResult, Step
 from perp_fuzz.actions import ACTIONS, NO_HOOK, Action, Codec
 from perp_fuzz.deployment import (
@@ -22,6 +23,7 @@ from perp_fuzz.deployment import (
     deploy,
 )
 from perp_fuzz.generator import OF_POSITION, Generator
+from perp_fuzz.samples import MEASURES, Watch
 from perp_fuzz.words import Word, Words
 from python_model.evm import Event, Revert
 from python_model.invariants import INVARIANTS, Observation
@@ -48,6 +50,7 @@ class PerpTwin:
         self.codec = Codec(system, token == "standard")
         self.words = Words(system, artifacts, TOKENS[token])
         self.seen = Observation(system.market)
+        self.watch = Watch(system.market)
         self.now = system.chain.timestamp
         self.live = self.seen.live
         self.hook = NO_HOOK
@@ -183,6 +186,12 @@ class PerpTwin:
     def statistics(self) -> dict[str, int]:
         return self._statistics
 
+    def samples(self) -> Mapping[str, Iterable[float]]:
+        return self.watch.samples(self.live)
+
+    def series(self) -> Sequence[Series]:
+        return self.watch.series()
+
     def _observe(self, step: Step, events: list[Event]) -> None:
         seen, statistics = self.seen, self._statistics
         positions = self.market._positions
@@ -192,6 +201,8 @@ class PerpTwin:
             name = event.name
             if name == "PositionLiquidated":
                 liquidated += 1
+                if (before := seen.changed.get(event.fields[0])) is not None:
+                    self.watch.liquidated(step.at, event.fields[3], before.side)
                 if positions[event.fields[0]] is None:
                     statistics["liquidations in full"] += 1
                 else:
@@ -220,6 +231,7 @@ class PerpTwin:
                 statistics["backlogs"] += event.fields[0]
             elif name == "PriceUpdated" and event.fields[0] != self._last_price:
                 price = event.fields[0]
+                self.watch.priced(step.at, price)
                 if self._last_price and step.aim == "valid":
                     gap = abs(price - self._last_price) * 10**6 // max(price, self._last_price)
                     _raise(statistics, "largest gap in ppm", gap)
@@ -263,6 +275,7 @@ class PerpAdapter:
     references: Mapping[str, tuple[str, tuple[int, ...]]] = {
         action: ("open", (0,)) for action in ABOUT_POSITION
     }
+    measures: Mapping[str, Measure] = MEASURES
     invariants: Sequence[Invariant] = tuple(_of_twin(item) for item in INVARIANTS)
 
     def __init__(
