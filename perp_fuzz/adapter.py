@@ -12,6 +12,7 @@ from lockstep.prices import Bar, PricePoint, black_thursday_like, points
 from lockstep.samples import Measure, Series
 from lockstep.step import ModelResult, Step
 from perp_fuzz.actions import ACTIONS, NO_HOOK, Action, Codec
+from perp_fuzz.counts import Counts
 from perp_fuzz.deployment import (
     ADDRESSES,
     DEFAULT_PARAMS,
@@ -28,15 +29,10 @@ from perp_fuzz.words import Word, Words
 from python_model.evm import Event, Revert
 from python_model.invariants import INVARIANTS, Observation
 from python_model.invariants import Invariant as ModelInvariant
-from python_model.modules import breaker_causes
 
 # Actions whose first argument is the position they are about.
-ABOUT_POSITION = (*OF_POSITION, "settle")
-CAUSES = {
-    number: name.lower().replace("_", " ")
-    for name, number in vars(breaker_causes).items()
-    if name.isupper()
-}
+ABOUT_POSITION = frozenset((*OF_POSITION, "settle"))
+ABOUT_TOKEN = frozenset(("donate", "seize", "set_fee", "set_hook"))
 
 
 class PerpTwin:
@@ -51,38 +47,14 @@ class PerpTwin:
         self.words = Words(system, artifacts, TOKENS[token])
         self.seen = Observation(system.market)
         self.watch = Watch(system.market)
+        self.counts = Counts(self.seen, self.watch)
         self.now = system.chain.timestamp
         self.live = self.seen.live
         self.hook = NO_HOOK
         self.path: Iterator[PricePoint] | None = None
         self.generator: Generator | None = None
-        self._where: dict[int, int] = {}
-        self._last_price = 0
-        self._statistics = dict.fromkeys(
-            (
-                "liquidations",
-                "liquidations in part",
-                "liquidations in full",
-                "liquidations with bad debt",
-                "liquidations paid by insurance",
-                "backlogs",
-                "deleveraged",
-                "settled",
-                "claims",
-                "claims paid",
-                "prices held",
-                "prices confirmed",
-                "restrictions",
-                "parameters changed",
-                *(f"trips: {cause}" for cause in CAUSES.values()),
-                "largest gap in ppm",
-                "largest number of open positions",
-                "largest number liquidated in one call",
-            ),
-            0,
-        )
-        self._events = {
-            contract.address: _events_of(artifacts[name].abi)
+        self._encoders = {
+            (contract.address, event): encode
             for contract, name in (
                 (system.market, "PerpMarket"),
                 (system.pool, "LiquidityPool"),
@@ -92,6 +64,7 @@ class PerpTwin:
                 (system.configurator, "Configurator"),
                 (system.token, TOKENS[token]),
             )
+            for event, encode in _events_of(artifacts[name].abi).items()
         }
 
     def execute_model(self, step: Step) -> ModelResult:
@@ -110,12 +83,13 @@ class PerpTwin:
         self.words.note()
         seen.end(True)
         events = chain.events
-        self._observe(step, events)
-        encoders = self._events
-        logs = [encoders[address][name](address, *fields) for address, name, fields in events]
+        self.counts.note(step, events)
+        if step.action in ABOUT_TOKEN:
+            self._note_token(step)
         output = self.codec.output(step.action, value)
         number = value if type(value) is int else None
-        return ModelResult(True, output, logs, "", number, bool(events or chain.writes))
+        changed = bool(events or chain.writes)
+        return ModelResult(True, output, self.logs_of(events), "", number, changed)
 
     def encode(self, step: Step) -> tuple[str, str, bytes]:
         target, data = self.codec.calldata(step.action, step.args)
@@ -184,7 +158,7 @@ class PerpTwin:
         return f"{step.actor} {item.sentence.format(*shown)}, at {step.at}"
 
     def statistics(self) -> dict[str, int]:
-        return self._statistics
+        return self.counts
 
     def samples(self) -> Mapping[str, Iterable[float]]:
         return self.watch.samples(self.live)
@@ -192,71 +166,26 @@ class PerpTwin:
     def series(self) -> Sequence[Series]:
         return self.watch.series()
 
-    def _observe(self, step: Step, events: list[Event]) -> None:
-        seen, statistics = self.seen, self._statistics
-        positions = self.market._positions
-        liquidated = 0
-        pool, engine = self.system.pool.address, self.system.engine.address
-        for event in events:
-            name = event.name
-            if name == "PositionLiquidated":
-                liquidated += 1
-                if (before := seen.changed.get(event.fields[0])) is not None:
-                    self.watch.liquidated(step.at, event.fields[3], before.side)
-                if positions[event.fields[0]] is None:
-                    statistics["liquidations in full"] += 1
-                else:
-                    statistics["liquidations in part"] += 1
-                statistics["liquidations paid by insurance"] += event.fields[8] > 0
-                statistics["liquidations with bad debt"] += event.fields[9] > 0
-            elif name == "PositionSettled":
-                statistics["deleveraged" if event.fields[-1] else "settled"] += 1
-            elif event.address == engine:
-                if name == "BreakerTripped":
-                    statistics[f"trips: {CAUSES[event.fields[0]]}"] += 1
-                elif name == "PriceHeld":
-                    statistics["prices held"] += 1
-                elif name == "PriceConfirmed":
-                    statistics["prices confirmed"] += 1
-                elif name == "Restricted":
-                    statistics["restrictions"] += 1
-                elif name == "ParamsSet":
-                    statistics["parameters changed"] += 1
-            elif event.address == pool:
-                if name == "ProfitPaid":
-                    statistics["claims"] += event.fields[2] > 0
-                elif name == "ClaimPaid":
-                    statistics["claims paid"] += 1
-            elif name == "BacklogChanged":
-                statistics["backlogs"] += event.fields[0]
-            elif name == "PriceUpdated" and event.fields[0] != self._last_price:
-                price = event.fields[0]
-                self.watch.priced(step.at, price)
-                if self._last_price and step.aim == "valid":
-                    gap = abs(price - self._last_price) * 10**6 // max(price, self._last_price)
-                    _raise(statistics, "largest gap in ppm", gap)
-                self._last_price = price
-        _raise(statistics, "largest number of open positions", len(self.live))
-        if liquidated:
-            statistics["liquidations"] += liquidated
-            _raise(statistics, "largest number liquidated in one call", liquidated)
-        if step.action == "donate":
-            target = getattr(self.system, str(step.args[0]), None)
-            if target is not None and isinstance(step.args[1], int):
-                kept = step.args[1] * min(self.system.token.fee_bps, 10_000) // 10_000
-                address = target.address
-                seen.donated[address] = seen.donated.get(address, 0) + step.args[1] - kept
-        elif step.action == "seize":
-            target = getattr(self.system, str(step.args[0]), None)
-            if target is not None and isinstance(step.args[1], int):
-                seen.donated[target.address] = seen.donated.get(target.address, 0) - step.args[1]
-        elif step.action == "set_hook":
+    def logs_of(self, events: Iterable[Event]) -> list[Log]:
+        """What the contracts log for these events."""
+        encoders = self._encoders
+        return [encoders[address, name](address, *fields) for address, name, fields in events]
+
+    def _note_token(self, step: Step) -> None:
+        """What tokens were given or taken, and whether the token still is what it should be."""
+        seen, token = self.seen, self.system.token
+        if step.action == "set_hook":
             self.hook = str(step.args[0])
-        seen.token_is_sound = (
-            self.hook == NO_HOOK
-            and self.system.token.fee_bps == 0
-            and min(seen.donated.values(), default=0) >= 0
-        )
+        elif step.action != "set_fee":
+            target = getattr(self.system, str(step.args[0]), None)
+            amount = step.args[1]
+            if target is not None and isinstance(amount, int):
+                gift = -amount
+                if step.action == "donate":
+                    gift = amount - amount * min(token.fee_bps, 10_000) // 10_000
+                seen.donated[target.address] = seen.donated.get(target.address, 0) + gift
+        is_whole = token.fee_bps == 0 and min(seen.donated.values(), default=0) >= 0
+        seen.token_is_sound = self.hook == NO_HOOK and is_whole
 
 
 def _of_twin(item: ModelInvariant) -> Invariant:
@@ -273,7 +202,7 @@ class PerpAdapter:
     import_path = "perp_fuzz.adapter:ADAPTER"
     actions: Mapping[str, Any] = ACTIONS
     references: Mapping[str, tuple[str, tuple[int, ...]]] = {
-        action: ("open", (0,)) for action in ABOUT_POSITION
+        action: ("open", (0,)) for action in sorted(ABOUT_POSITION)
     }
     measures: Mapping[str, Measure] = MEASURES
     invariants: Sequence[Invariant] = tuple(_of_twin(item) for item in INVARIANTS)
@@ -344,11 +273,6 @@ def scaled_params(price: int) -> dict[str, int | list[int]]:
 
 def _events_of(contract_abi: list[dict[str, Any]]) -> dict[str, Callable[..., Log]]:
     return {name: event.encode for name, event in abi.register_events(contract_abi).items()}
-
-
-def _raise(statistics: dict[str, int], name: str, value: int) -> None:
-    if value > statistics[name]:
-        statistics[name] = value
 
 
 def flat_fields(record: Any) -> list[Any]:

@@ -1167,7 +1167,7 @@ MODEL = (
         "state kept after a revert",
         "a call that reverts keeps what it had changed",
         MODEL_EVM,
-        "        except BaseException:\n            self._restore(saved)\n            raise\n",
+        "        except BaseException:\n            self._restore(count)\n            raise\n",
         "        except BaseException:\n            raise\n",
     ),
     _bug(
@@ -1313,8 +1313,8 @@ COMMON = (
             ),
             Edit(
                 MODEL_MARKET,
-                "            cash=account.cash - min(account.cash, account.claims),\n",
-                "            cash=account.cash,\n",
+                "            account.cash - min(account.cash, account.claims),\n",
+                "            account.cash,\n",
             ),
         ),
     ),

@@ -57,6 +57,9 @@ class Chain:
         self.writes: list[tuple[Storage[Any, Any], Any, Any]] = []
         self.events: list[Event] = []
         self.is_executing = False
+        # Attributes as they were, of the contracts that the transaction has entered: a contract
+        # changes no other's.
+        self.saved: dict[Contract, dict[str, Any]] = {}
         self._address_of = address_of or _plain_address
 
     def new_address(self, creator: str, nonce: int) -> str:
@@ -71,41 +74,47 @@ class Chain:
         """Who signed; the zero address if nobody that is known."""
         return self.signatures.get((message, r, vs), ZERO_ADDRESS)
 
-    def execute(self, call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-        """Runs `call` as one transaction: `writes` and `events` are its own, a revert undoes it."""
+    def execute(self, call: Callable[..., R], called: "Contract", *args: Any, **kwargs: Any) -> R:
+        """Runs `call` of `called` as one transaction: `writes` and `events` are its own, a revert
+        undoes it."""
         self.writes = []
         self.events = []
-        saved = [(contract, contract.__dict__.copy()) for contract in self.contracts]
+        self.saved = {called: called.__dict__.copy()}
+        count = len(self.contracts)
         self.is_executing = True
         try:
-            return call(*args, **kwargs)
+            return call(called, *args, **kwargs)
         except BaseException:
-            self._restore(saved)
+            self._restore(count)
             raise
         finally:
             self.is_executing = False
 
     def probe(self, call: Callable[[], R]) -> R:
         """Runs `call` as a transaction and undoes it even when it succeeds."""
-        writes, events = self.writes, self.events
+        writes, events, saved = self.writes, self.events, self.saved
         self.writes = []
         self.events = []
-        saved = [(contract, contract.__dict__.copy()) for contract in self.contracts]
+        self.saved = {contract: contract.__dict__.copy() for contract in self.contracts}
+        count = len(self.contracts)
         self.is_executing = True
         try:
             return call()
         finally:
-            self._restore(saved)
+            self._restore(count)
             self.is_executing = False
-            self.writes, self.events = writes, events
+            self.writes, self.events, self.saved = writes, events, saved
 
-    def _restore(self, saved: "list[tuple[Contract, dict[str, Any]]]") -> None:
+    def before(self, contract: "Contract") -> dict[str, Any]:
+        """The attributes of a contract just before the last transaction, if that succeeded."""
+        return self.saved.get(contract, contract.__dict__)
+
+    def _restore(self, count: int) -> None:
         for storage, key, old in reversed(self.writes):
             dict.__setitem__(storage, key, old)
-        for contract, state in saved:
-            contract.__dict__.clear()
-            contract.__dict__.update(state)
-        del self.contracts[len(saved) :]
+        for contract, state in self.saved.items():
+            contract.__dict__ = state
+        del self.contracts[count:]
         self.events = []
 
 
@@ -135,7 +144,7 @@ class Storage(dict[K, V]):
 
     def __setitem__(self, key: K, value: V) -> None:
         self.chain.writes.append((self, key, self[key]))
-        super().__setitem__(key, value)
+        dict.__setitem__(self, key, value)
 
 
 def external(
@@ -145,9 +154,12 @@ def external(
 
     @wraps(function)
     def call(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self.chain.is_executing:
+        chain = self.chain
+        if chain.is_executing:
+            if self not in chain.saved:
+                chain.saved[self] = self.__dict__.copy()
             return function(self, *args, **kwargs)
-        return self.chain.execute(function, self, *args, **kwargs)
+        return chain.execute(function, self, *args, **kwargs)
 
     return call
 

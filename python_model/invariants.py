@@ -4,11 +4,13 @@ A check looks at the model after a transaction; the model's words are compared w
 elsewhere (P7), so what holds here holds there.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
 from python_model.configurator import DELAY, MAX_RESTRICTION
 from python_model.evm import Event, Revert
@@ -21,25 +23,9 @@ from python_model.modules import (
     trigger_key,
 )
 from python_model.perp_market import Marks, PerpMarket, Position
-from python_model.risk_engine import HOUR, MAX_HALT, RAMP_PER_HOUR, Fractions, RiskParams
+from python_model.risk_engine import HOUR, MAX_HALT, RAMP_PER_HOUR, RiskEngine
 
 SAMPLE = 8  # positions looked at by the checks that execute something
-
-
-class Before(NamedTuple):
-    """What the checks compare with: the market just before a transaction, at its time."""
-
-    marks: Marks
-    has_backlog: bool
-    is_halted: bool
-    halted_since: int
-    pending_price: int
-    seen_at: int
-    reduce_only_until: int
-    deficit_start: int
-    cursor_epoch: int
-    params: RiskParams
-    maintenance: Fractions
 
 
 @dataclass
@@ -52,6 +38,7 @@ class Observation:
     position_id: int = 0  # of the action's position, if it has one
     ok: bool = True
     events: list[Event] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)  # of the events
     changed: dict[int, Position | None] = field(default_factory=dict)  # before the transaction
     donated: dict[str, int] = field(default_factory=dict)  # tokens sent to a contract unasked
     pool_flow: int = 0  # what should be the pool's cash, from its events
@@ -60,81 +47,102 @@ class Observation:
     proposed_at: int = 0  # when parameters were announced last
     token_is_sound: bool = True  # it neither keeps a fee nor calls back
     turn: int = 0  # steps so far: which positions the sampling checks look at
-    before: Before | None = None
-    earlier: tuple[int, Fractions] | None = None  # maintenance fractions of a step ago, their time
     _where: dict[int, int] = field(default_factory=dict)  # of an id in `live`
-    _at: int = 0  # time of `before`
+    _filed: dict[int, tuple[int, int]] = field(default_factory=dict)  # list and figure of an id
+
+    def __post_init__(self) -> None:
+        market, engine = self.market, self.market.engine
+        # Attributes just before the transaction; of one that failed, those of now.
+        self.market_was: dict[str, Any] = market.__dict__
+        self.engine_was: dict[str, Any] = engine.__dict__
+        # Maintenance fractions after the last transaction and after the one before, and when.
+        self.measured = self.earlier = (market.chain.timestamp, engine._present_maintenance())
+        # For each side and tier (figure, id), the nearest to liquidation first: see `nearness`.
+        self.ranked: list[list[tuple[int, int]]] = [[] for _ in range(2 * constants.TIERS)]
+        self._notes: dict[str, Callable[[Any], None]] = {
+            "Deposit": self._note_deposit,
+            "Withdraw": self._note_withdrawal,
+            "ClaimPaid": self._note_claim_paid,
+            "LossCollected": self._note_loss,
+            "ProfitPaid": self._note_profit,
+            "PositionOpened": self._note_opened,
+            "PositionClosed": self._note_closed,
+            "PositionSettled": self._note_settled,
+            "PositionLiquidated": self._note_liquidated,
+            "ParamsProposed": self._note_proposed,
+        }
 
     def begin(self, action: str, position_id: int = 0) -> None:
-        """Notes the state just before a transaction; the chain's time is the transaction's."""
-        market, engine = self.market, self.market.engine
-        if self.before is not None:
-            self.earlier = (self._at, self.before.maintenance)
-        self._at = market.chain.timestamp
+        """Notes what the next transaction is."""
         self.action, self.position_id = action, position_id
         self.turn += 1
-        self.before = Before(
-            marks=market._marks,
-            has_backlog=market._backlog,
-            is_halted=market._halted,
-            halted_since=engine._halted_since,
-            pending_price=engine._pending_price,
-            seen_at=engine._seen_at,
-            reduce_only_until=engine._reduce_only_until,
-            deficit_start=engine._deficit_start,
-            cursor_epoch=engine._cursor_epoch,
-            params=engine._params,
-            maintenance=engine._present_maintenance(),
-        )
 
     def end(self, ok: bool) -> None:
         """Notes what the transaction, the chain's last one, has done."""
+        market, engine = self.market, self.market.engine
+        chain = market.chain
         self.ok = ok
-        self.events, self.changed = [], {}
+        self.events, self.names, self.changed = [], set(), {}
+        self.market_was, self.engine_was = chain.before(market), chain.before(engine)
+        self.earlier = self.measured
+        self.measured = (chain.timestamp, engine._present_maintenance())
         if not ok:
             return
-        market = self.market
-        self.events = market.chain.events
-        for storage, key, old in market.chain.writes:
-            if storage is market._positions and key not in self.changed:
-                self.changed[key] = old
-        if self.before is None or market.engine._deficit_start != self.before.deficit_start:
+        self.events = events = chain.events
+        changed, positions = self.changed, market._positions
+        for storage, key, old in chain.writes:
+            if storage is positions and key not in changed:
+                changed[key] = old
+        if engine._deficit_start != self.engine_was["_deficit_start"]:
             self.drawn = 0
-        for event in self.events:
-            if event.address == market.pool.address:
-                self._note_pool(event.name, event.fields)
-            elif event.address == market.address:
-                self._note_market(event.name, event.fields)
-            elif event.name == "ParamsProposed" and event.fields[0] == market.address:
-                self.proposed_at = market.chain.timestamp
+        names, notes = self.names, self._notes
+        for _, name, fields in events:
+            names.add(name)
+            if name in notes:
+                notes[name](fields)
+        for position_id, before in changed.items():
+            now = positions[position_id]
+            if now is None or before is None or not has_same_figures(now, before):
+                self._rank(position_id, now)
 
-    def _note_pool(self, name: str, fields: tuple[int, ...]) -> None:
-        if name == "Deposit":
-            self.pool_flow += fields[2]
-        elif name == "Withdraw":
-            self.pool_flow -= fields[3]
-        elif name == "ClaimPaid":
-            self.pool_flow -= fields[1]
-        elif name == "LossCollected":
-            self.pool_flow += fields[0]
-            self.pool_result += fields[0]
-        elif name == "ProfitPaid":
-            _, paid, claim = fields
-            self.pool_flow -= paid
-            self.pool_result -= paid + claim
+    def _note_deposit(self, fields: tuple[Any, ...]) -> None:
+        self.pool_flow += fields[2]
 
-    def _note_market(self, name: str, fields: tuple[int, ...]) -> None:
-        if name == "PositionOpened":
-            self.position_id = position_id = fields[0]
-            self._where[position_id] = len(self.live)
-            self.live.append(position_id)
-        elif name in ("PositionClosed", "PositionSettled", "PositionLiquidated"):
-            if name == "PositionSettled":
-                self.drawn += fields[7]
-            elif name == "PositionLiquidated":
-                self.drawn += fields[8]
-            if self.market._positions[fields[0]] is None:
-                self._remove(fields[0])
+    def _note_withdrawal(self, fields: tuple[Any, ...]) -> None:
+        self.pool_flow -= fields[3]
+
+    def _note_claim_paid(self, fields: tuple[Any, ...]) -> None:
+        self.pool_flow -= fields[1]
+
+    def _note_loss(self, fields: tuple[Any, ...]) -> None:
+        self.pool_flow += fields[0]
+        self.pool_result += fields[0]
+
+    def _note_profit(self, fields: tuple[Any, ...]) -> None:
+        _, paid, claim = fields
+        self.pool_flow -= paid
+        self.pool_result -= paid + claim
+
+    def _note_opened(self, fields: tuple[Any, ...]) -> None:
+        self.position_id = position_id = fields[0]
+        self._where[position_id] = len(self.live)
+        self.live.append(position_id)
+
+    def _note_closed(self, fields: tuple[Any, ...]) -> None:
+        if self.market._positions[fields[0]] is None:
+            self._remove(fields[0])
+
+    def _note_settled(self, fields: tuple[Any, ...]) -> None:
+        self.drawn += fields[7]
+        self._note_closed(fields)
+
+    def _note_liquidated(self, fields: tuple[Any, ...]) -> None:
+        self.drawn += fields[8]
+        self._note_closed(fields)
+
+    def _note_proposed(self, fields: tuple[Any, ...]) -> None:
+        if fields[0] == self.market.address:
+            self.proposed_at = self.market.chain.timestamp
 
     def _remove(self, position_id: int) -> None:
         index = self._where.pop(position_id)
@@ -142,6 +150,17 @@ class Observation:
         if last != position_id:
             self.live[index] = last
             self._where[last] = index
+
+    def _rank(self, position_id: int, position: Position | None) -> None:
+        filed = self._filed.pop(position_id, None)
+        if filed is not None:
+            ranks = self.ranked[filed[0]]
+            del ranks[bisect_left(ranks, (filed[1], position_id))]
+        if position is not None:
+            list_id = position.side * constants.TIERS + position.tier
+            figure = nearness(position, self.market.VALUE_SCALE)
+            self._filed[position_id] = list_id, figure
+            insort(self.ranked[list_id], (figure, position_id))
 
 
 class Invariant(NamedTuple):
@@ -177,28 +196,42 @@ def sample(seen: Observation) -> list[tuple[int, Position]]:
 def untouched_others(seen: Observation) -> str | None:
     """I-16, and with it P1: who is neither named, liquidated nor deleveraged keeps every figure."""
     named = {seen.position_id}
-    for event in seen.events:
-        if event.name in ("PositionLiquidated", "PositionOpened", "PositionSettled"):
-            named.add(event.fields[0])
+    if not seen.names.isdisjoint(NAMED):
+        named.update(fields[0] for _, name, fields in seen.events if name in NAMED)
     for position_id, before in seen.changed.items():
         if before is None or position_id in named:
             continue
         now = seen.market._positions[position_id]
-        if now is None or _figures(now) != _figures(before):
+        if now is None or not has_same_figures(now, before):
             return f"{seen.action} changed position {position_id} from {before} to {now}"
     return None
 
 
-def _figures(position: Position) -> tuple[str, int, int, int, int, int, int]:
+NAMED = ("PositionLiquidated", "PositionOpened", "PositionSettled")
+
+
+def has_same_figures(position: Position, other: Position) -> bool:
+    """Whether two records differ in nothing but their place in a ring."""
     return (
-        position.owner,
-        position.side,
-        position.tier,
-        position.size,
-        position.margin,
-        position.entry_price,
-        position.entry_funding,
+        position.margin == other.margin
+        and position.size == other.size
+        and position.entry_price == other.entry_price
+        and position.entry_funding == other.entry_funding
+        and position.tier == other.tier
+        and position.side == other.side
+        and position.owner == other.owner
     )
+
+
+def nearness(position: Position, value_scale: int) -> int:
+    """What a position can still lose per unit, less its entry, without rounding and with more units
+    than rounding can make out: none is liquidatable for which this, rounded down, is not below a
+    figure that price, funding and tier give. See `liquidated_completely`."""
+    entry = position.entry_price * constants.FUNDING_PRECISION
+    if position.side == constants.SHORT:
+        entry = -entry
+    room = (position.margin - 2) * value_scale
+    return fixed_point._signed_div_floor(room, position.size) - entry + position.entry_funding
 
 
 def conserved(seen: Observation) -> str | None:
@@ -233,35 +266,37 @@ def liquidated_completely(seen: Observation) -> str | None:
     if not seen.ok or market._backlog or market._halted or not _swept(seen):
         return None
     marks = market._load_marks()
-    # Without rounding, and with more units than rounding can make out: no position for which this
-    # is not negative is liquidatable. The integer rule decides about the others.
-    one, scale = constants.FUNDING_PRECISION * constants.WAD, market.VALUE_SCALE * constants.WAD
-    thresholds = [
-        [
-            (side_sign * constants.WAD - fraction) * marks.price * constants.FUNDING_PRECISION
-            - marks.funding[side] * constants.WAD
-            for fraction in marks.terms.maintenance_fractions
-        ]
-        for side, side_sign in ((constants.LONG, 1), (constants.SHORT, -1))
-    ]
-    for position_id, p in live(seen):
-        entry = (p.entry_price if p.side == constants.LONG else -p.entry_price) * one
-        entry -= p.entry_funding * constants.WAD
-        surplus = (p.margin - 2) * scale + p.size * (thresholds[p.side][p.tier] - entry)
-        if surplus < 0 and market._is_liquidatable(p, marks):
-            return f"position {position_id} is liquidatable after {seen.action}: {p}"
+    if not seen.turn % WALK_EVERY:
+        for position_id, p in live(seen):
+            if market._is_liquidatable(p, marks):
+                return f"position {position_id} is liquidatable after {seen.action}: {p}"
+    price = marks.price * constants.FUNDING_PRECISION
+    for list_id, ranks in enumerate(seen.ranked):
+        side, tier = divmod(list_id, constants.TIERS)
+        fraction = marks.terms.maintenance_fractions[tier]
+        needed = fixed_point._mul_div_up(price, fraction, constants.WAD) + marks.funding[side]
+        least = needed - price if side == constants.LONG else needed + price
+        for figure, position_id in ranks:
+            if figure >= least:
+                break
+            p = market._stored(position_id)
+            if market._is_liquidatable(p, marks):
+                return f"position {position_id} is liquidatable after {seen.action}: {p}"
     return None
+
+
+WALK_EVERY = 64  # steps: whatever has been ranked wrongly is found by going through all
 
 
 def _swept(seen: Observation) -> bool:
     """Whether the transaction went through the liquidation index."""
-    if seen.action == "continue_backlog":
-        return True
-    return any(event.name == "PriceUpdated" for event in seen.events)
+    return "PriceUpdated" in seen.names or seen.action == "continue_backlog"
 
 
 def healthy_spared(seen: Observation) -> str | None:
     """P3: whatever was liquidated was liquidatable at the price of the liquidation."""
+    if "PositionLiquidated" not in seen.names:
+        return None
     market = seen.market
     before = seen.changed
     twice = set()
@@ -280,10 +315,16 @@ def healthy_spared(seen: Observation) -> str | None:
 
 def bounded_work(seen: Observation) -> str | None:
     """P4: one call liquidates and deleverages no more than MAX_VISITS positions."""
-    closed = sum(event.name in ("PositionLiquidated", "PositionSettled") for event in seen.events)
+    if seen.names.isdisjoint(ENDED):
+        return None
+    closed = sum(event.name in ENDED for event in seen.events)
     if closed > constants.MAX_VISITS:
         return f"{seen.action} closed {closed} positions"
     return None
+
+
+ENDED = ("PositionLiquidated", "PositionSettled")
+OWES = (*ENDED, "PositionReduced", "PositionClosed", "ProfitPaid")
 
 
 def exits_open(seen: Observation) -> str | None:
@@ -407,6 +448,8 @@ def reduced_is_healthy(seen: Observation) -> str | None:
 
 def liquidation_split(seen: Observation) -> str | None:
     """I-6: what is liquidated or settled hands out exactly the equity, unpaid profit as a claim."""
+    if seen.names.isdisjoint(OWES):
+        return None
     unpaid = 0  # profit of liquidated positions that the pool could not pay
     claims = 0
     for event in seen.events:
@@ -414,7 +457,7 @@ def liquidation_split(seen: Observation) -> str | None:
             claims += event.fields[2]
         elif event.name in ("PositionReduced", "PositionClosed"):
             claims -= event.fields[6]
-        if event.name not in ("PositionLiquidated", "PositionSettled"):
+        if event.name not in ENDED:
             continue
         before = seen.changed[event.fields[0]]
         after = seen.market._positions[event.fields[0]]
@@ -505,10 +548,11 @@ def pool_zero_sum(seen: Observation) -> str | None:
     """I-17: the pool's cash is what providers put in, plus losses, less what was paid; its result
     the losses collected less the profits owed."""
     pool = seen.market.pool
-    if seen.pool_flow != pool.cash():
-        return f"events sum to {seen.pool_flow}, cash is {pool.cash()}"
-    if seen.pool_result != pool.account().result:
-        return f"events sum to a result of {seen.pool_result}, stored {pool.account().result}"
+    cash, _, result = pool.account()
+    if seen.pool_flow != cash:
+        return f"events sum to {seen.pool_flow}, cash is {cash}"
+    if seen.pool_result != result:
+        return f"events sum to a result of {seen.pool_result}, stored {result}"
     return None
 
 
@@ -624,7 +668,7 @@ def pool_backs_open_interest(seen: Observation) -> str | None:
 
 def claims_before_providers(seen: Observation) -> str | None:
     """I-9: what a liquidity provider withdraws leaves the claims and the reserve."""
-    if any(event.name == "Withdraw" for event in seen.events):
+    if "Withdraw" in seen.names:
         return _reserve_missing(seen.market)
     return None
 
@@ -657,19 +701,19 @@ def requirement_moves_slowly(seen: Observation) -> str | None:
     """I-3: what an open position is measured by moves by a new price, or with time and no faster
     than its bounds; with P1 nothing that another does, no volatility and no parameter makes it
     liquidatable."""
-    market, before = seen.market, seen.before
-    if before is None:
-        return None
-    present = market.engine._present_maintenance()
-    if present != before.maintenance:
-        return f"maintenance jumped from {before.maintenance} to {present}"
-    if seen.earlier is not None and present != seen.earlier[1]:
-        at, earlier = seen.earlier
-        most = RAMP_PER_HOUR * (market.chain.timestamp - at)
-        for now, then in zip(present, earlier, strict=True):
-            if (abs(now - then) - constants.FRACTION_UNIT) * HOUR > most:
+    market, engine, was = seen.market, seen.market.engine, seen.engine_was
+    at, earlier = seen.earlier
+    now, present = seen.measured
+    if present != earlier:
+        most = RAMP_PER_HOUR * (now - at)
+        for fraction, then in zip(present, earlier, strict=True):
+            if (abs(fraction - then) - constants.FRACTION_UNIT) * HOUR > most:
                 return f"maintenance moved from {earlier} to {present} since {at}"
-    marks, old = market._marks, before.marks
+    if engine._params is not was["_params"] or engine._ramp_start != was["_ramp_start"]:
+        before = RiskEngine._present_maintenance(cast(RiskEngine, SimpleNamespace(**was)))
+        if present != before:
+            return f"maintenance jumped from {before} to {present}"
+    marks, old = market._marks, seen.market_was["_marks"]
     if marks is old:
         return None
     if marks.price_time == old.price_time and marks.price != old.price:
@@ -703,26 +747,27 @@ def initial_fraction_bounded(seen: Observation) -> str | None:
 
 def jumps_confirmed(seen: Observation) -> str | None:
     """I-7: a price that jumps takes effect only when a later one confirms it or time has passed."""
-    market, before = seen.market, seen.before
-    if before is None or not seen.ok:
-        return None
-    marks, old = market._marks, before.marks
-    if marks.price_time == old.price_time or old.price == 0:
+    market, engine_was = seen.market, seen.engine_was
+    marks, old = market._marks, seen.market_was["_marks"]
+    if not seen.ok or marks.price_time == old.price_time or old.price == 0:
         return None
     if marks.price_time < old.price_time:
         return f"the price went back from {old.price_time} to {marks.price_time}"
-    max_jump = before.params.max_jump
-    if _is_within(marks.price, old.price, max_jump) and not before.is_halted:
+    max_jump = engine_was["_params"].max_jump
+    was_halted = seen.market_was["_halted"]
+    if _is_within(marks.price, old.price, max_jump) and not was_halted:
         return None
-    if not before.is_halted:
+    if not was_halted:
         return f"{marks.price} after {old.price} took effect at once"
     now = market.chain.timestamp
-    if not any(event.name == "PriceConfirmed" for event in seen.events):
+    if "PriceConfirmed" not in seen.names:
         return f"{marks.price} took effect without a word"
-    if now >= before.halted_since + MAX_HALT:
+    if now >= engine_was["_halted_since"] + MAX_HALT:
         return None
-    references = (old.price, before.pending_price)
-    if now > before.seen_at and any(_is_within(marks.price, p, max_jump) for p in references):
+    references = (old.price, engine_was["_pending_price"])
+    if now > engine_was["_seen_at"] and any(
+        _is_within(marks.price, p, max_jump) for p in references
+    ):
         return None
     return f"{marks.price} is confirmed neither by {references} nor by time"
 
@@ -733,12 +778,12 @@ def _is_within(price: int, reference: int, most: int) -> bool:
 
 def held_price_is_without_effect(seen: Observation) -> str | None:
     """I-7: while a price is held the one in effect stays, and nobody trades or is liquidated."""
-    market, before = seen.market, seen.before
+    market = seen.market
     if market._halted != market.engine._is_halted:
         return f"market and engine differ on the halt: {market._halted}"
-    if before is None or not market._halted:
+    if not market._halted:
         return None
-    if market._marks.price_time != before.marks.price_time:
+    if market._marks.price_time != seen.market_was["_marks"].price_time:
         return "the price in effect changed while another is held"
     for event in seen.events:
         if event.name in TRADES or (event.name == "PositionSettled" and event.fields[9]):
@@ -752,21 +797,22 @@ TRADES = (*ADDS_RISK, "PositionReduced", "PositionClosed", "PositionLiquidated")
 
 def restricted_adds_no_risk(seen: Observation) -> str | None:
     """I-7: nothing adds risk while the market only reduces or has a backlog."""
-    before = seen.before
-    if before is None or not any(event.name in ADDS_RISK for event in seen.events):
+    if seen.names.isdisjoint(ADDS_RISK):
         return None
-    if before.has_backlog or seen.market.chain.timestamp < before.reduce_only_until:
+    restricted_until = seen.engine_was["_reduce_only_until"]
+    if seen.market_was["_backlog"] or seen.market.chain.timestamp < restricted_until:
         return f"{seen.action} added risk"
     return None
 
 
+RESTRICTS = ("BreakerTripped", "Restricted")
+
+
 def restriction_is_announced(seen: Observation) -> str | None:
     """I-7: a restriction tells its cause, is not cut short, and ends by itself."""
-    market, before = seen.market, seen.before
-    if before is None:
-        return None
-    until, now = before.reduce_only_until, market.chain.timestamp
-    for event in seen.events:
+    market = seen.market
+    until, now = seen.engine_was["_reduce_only_until"], market.chain.timestamp
+    for event in () if seen.names.isdisjoint(RESTRICTS) else seen.events:
         if event.name == "BreakerTripped":
             cause, ends = event.fields
             if ends != max(until, now + market.engine._params.cool_down) or not 1 <= cause <= 6:
@@ -787,10 +833,10 @@ def insurance_capped(seen: Observation) -> str | None:
     market, engine = seen.market, seen.market.engine
     if engine._drawn != seen.drawn:
         return f"the engine counts {engine._drawn}, the events say {seen.drawn}"
-    if not any(
+    if seen.names.isdisjoint(ENDED) or not any(
         event.fields[8 if event.name == "PositionLiquidated" else 7]
         for event in seen.events
-        if event.name in ("PositionLiquidated", "PositionSettled")
+        if event.name in ENDED
     ):
         return None
     most = (market._insurance + seen.drawn) * engine._params.max_insurance_draw
@@ -802,11 +848,13 @@ def insurance_capped(seen: Observation) -> str | None:
 def deleveraged_in_order(seen: Observation) -> str | None:
     """I-13: only positions in profit are deleveraged, those with the most equity per unit first,
     and without the last one the profit would still be too large."""
-    market, before = seen.market, seen.before
-    if before is None or not seen.ok or market._halted or not _swept(seen):
+    market = seen.market
+    if not seen.ok or market._halted or not _swept(seen):
         return None
     marks = market._marks
-    gone = [e.fields for e in seen.events if e.name == "PositionSettled" and e.fields[9]]
+    gone = []
+    if "PositionSettled" in seen.names:
+        gone = [e.fields for e in seen.events if e.name == "PositionSettled" and e.fields[9]]
     net_profit = market._net_trader_profit(marks)
     cash, claims = market.pool.cash(), market.pool.claims
     if gone:
@@ -826,7 +874,8 @@ def deleveraged_in_order(seen: Observation) -> str | None:
         if reached is not None and equity > reached:
             return f"position {fields[0]} was deleveraged after one with less equity per unit"
         reached = equity
-    if market._backlog or before.has_backlog or before.cursor_epoch == marks.epoch:
+    had_backlog, cursor_epoch = seen.market_was["_backlog"], seen.engine_was["_cursor_epoch"]
+    if market._backlog or had_backlog or cursor_epoch == marks.epoch:
         return None  # the rest is another call's, or was
     is_too_large = _is_profit_too_large(market, net_profit, cash, claims)
     if not gone and not is_too_large:
@@ -866,12 +915,11 @@ def _is_profit_too_large(market: PerpMarket, net_profit: int, cash: int, claims:
 def roles_move_nothing(seen: Observation) -> str | None:
     """I-15: what roles do moves no token, share, position or debt; parameters change when they
     were announced DELAY ago or are tighter."""
-    market, before = seen.market, seen.before
-    engine = market.engine
-    if before is None or not seen.ok:
+    market, engine, params_before = seen.market, seen.market.engine, seen.engine_was["_params"]
+    if not seen.ok:
         return None
     roles = (engine.configurator, market.factory.address)
-    names = {event.name for event in seen.events if event.address in roles}
+    names = {name for address, name, _ in seen.events if address in roles}
     if names and "MarketCreated" not in names:
         pool, token = market.pool, market.token
         kept = (
@@ -884,9 +932,9 @@ def roles_move_nothing(seen: Observation) -> str | None:
         )
         if any(storage is mapping for storage, _, _ in market.chain.writes for mapping in kept):
             return f"{sorted(names)} moved something"
-    if engine._params is before.params:
+    if engine._params is params_before:
         return None
-    if "ParamsTightened" in names and risk_bounds._is_tighter(engine._params, before.params):
+    if "ParamsTightened" in names and risk_bounds._is_tighter(engine._params, params_before):
         return None
     announced = 0 < seen.proposed_at <= market.chain.timestamp - DELAY
     if "ParamsApplied" in names and announced:

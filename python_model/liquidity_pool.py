@@ -78,7 +78,7 @@ class LiquidityPool(ERC20):
         return self._cash()
 
     def account(self) -> Account:
-        return Account(cash=self._cash(), claims=self.claims, result=self._result())
+        return Account(self._cash(), self.claims, self._result())
 
     # Claims
 

@@ -470,11 +470,11 @@ class PerpMarket(Contract, TriggerIndex):
         marks = self._accrued()
         profit = self._net_trader_profit(marks)
         return PoolTerms(
-            is_priced=self._is_priced(marks) or self._side_size(0) + self._side_size(1) == 0,
-            has_backlog=self._has_backlog(),
-            profit_up=fixed_point._signed_div_ceil(profit, self.VALUE_SCALE),
-            profit_down=fixed_point._signed_div_floor(profit, self.VALUE_SCALE),
-            reserved=marks.terms.reserved,
+            self._is_priced(marks) or self._side_size(0) + self._side_size(1) == 0,
+            self._has_backlog(),
+            fixed_point._signed_div_ceil(profit, self.VALUE_SCALE),
+            fixed_point._signed_div_floor(profit, self.VALUE_SCALE),
+            marks.terms.reserved,
         )
 
     def solvency(self) -> Solvency:
@@ -530,10 +530,10 @@ class PerpMarket(Contract, TriggerIndex):
     def _book_state(self, marks: Marks) -> Book:
         account = self.pool.account()
         return Book(
-            price=marks.price,
-            long_size=self._side_size(constants.LONG),
-            short_size=self._side_size(constants.SHORT),
-            cash=account.cash - min(account.cash, account.claims),
+            marks.price,
+            self._side_size(constants.LONG),
+            self._side_size(constants.SHORT),
+            account.cash - min(account.cash, account.claims),
         )
 
     def _check_exit(
@@ -999,7 +999,8 @@ class PerpMarket(Contract, TriggerIndex):
         return self._marks.copy()
 
     def _store_marks(self, marks: Marks) -> None:
-        self._marks = marks.copy()
+        # No copy: nobody changes marks once they are stored.
+        self._marks = marks
 
     def _load_position(self, position_id: int) -> Position:
         stored = self._positions[position_id]

@@ -333,8 +333,8 @@ class RiskEngine(Contract):
             reserved, book.cash, params.max_utilisation_rate
         )
         return Terms(
-            maintenance_fractions=self._present_maintenance(),
-            funding_steps=(
+            self._present_maintenance(),
+            (
                 funding_index._index_step(
                     constants.LONG, funding_rate, utilisation_rate, book.price, elapsed
                 ),
@@ -342,10 +342,10 @@ class RiskEngine(Contract):
                     constants.SHORT, funding_rate, utilisation_rate, book.price, elapsed
                 ),
             ),
-            reserved=reserved,
-            liquidation_penalty=params.liquidation_penalty,
-            keeper_share=params.keeper_share,
-            max_price_age=params.max_price_age,
+            reserved,
+            params.liquidation_penalty,
+            params.keeper_share,
+            params.max_price_age,
         )
 
     def increase_terms(self, side: int, position_size: int, size: int, book: Book) -> Fill:
@@ -359,19 +359,17 @@ class RiskEngine(Contract):
         side_size = book.long_size + size
         other_size = book.short_size
         if side == constants.LONG:
-            after = book._replace(long_size=side_size)
+            after = Book(book.price, side_size, other_size, book.cash)
         else:
             side_size = book.short_size + size
             other_size = book.long_size
-            after = book._replace(short_size=side_size)
+            after = Book(book.price, other_size, side_size, book.cash)
         errors._require(side_size <= self._params.max_open_interest, errors.OPEN_INTEREST_CAP)
         errors._require(side_size <= other_size + self._params.max_skew, errors.SKEW_CAP)
         reserved = self._reserved(after)
         errors._require(reserved <= book.cash, errors.RESERVE_EXCEEDED)
         fill = self._fill(side, size, book)
-        return fill._replace(
-            tier=tier, initial_fraction=self._initial_fraction(tier, reserved, book.cash)
-        )
+        return Fill(tier, fill.price, fill.fee, self._initial_fraction(tier, reserved, book.cash))
 
     def exit_terms(self, side: int, position_size: int, size: int, book: Book) -> Fill:
         rest = position_size - size
@@ -379,7 +377,7 @@ class RiskEngine(Contract):
             rest == 0 or not self._is_too_small(rest, book.price), errors.SIZE_TOO_SMALL
         )
         fill = self._fill(constants.SHORT - side, size, book)
-        return fill._replace(tier=self._tier_of(rest))
+        return Fill(self._tier_of(rest), fill.price, fill.fee, 0)
 
     def removal_terms(self, tier: int, book: Book) -> int:
         self._require_unrestricted()
