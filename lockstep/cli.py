@@ -3,7 +3,9 @@
 Exit codes: 0 agreement, 1 a divergence or a broken invariant, 2 bad input, 130 Ctrl-C.
 """
 
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -15,7 +17,8 @@ from lockstep.engines.base import ENGINES, EngineError
 from lockstep.errors import InputError
 from lockstep.prices import parse_time, read_bars
 from lockstep.progress import StepProgress
-from lockstep.report import check_writable, print_summary, write_report
+from lockstep.report import print_summary, report_paths, write_reports
+from lockstep.report.summary import campaign_summary
 
 Build = Callable[[dict[str, Any]], tuple[Adapter, Sequence[Config]]]
 
@@ -88,13 +91,12 @@ def fuzz_command(
         values["bars"] = None
         if values["prices"]:
             values["bars"] = read_bars(values["prices"], values["start"], values["end"])
-        if values["report"]:
-            check_writable(values["report"])
+        reports = report_paths(values["report"])
         adapter, configs = build(values)
         plan = Plan(
             adapter, values["steps"], values["seed"], configs, values["engine"], values["length"]
         )
-        raise SystemExit(fuzz(plan, values["processes"], values["report"], directory))
+        raise SystemExit(fuzz(plan, values["processes"], reports, directory))
 
     common = [
         _option("steps", Whole(1), default_steps, "Steps in all; 100_000 and 100000 are the same."),
@@ -102,7 +104,12 @@ def fuzz_command(
         _option("prices", click.Path(), None, "CSV or .gz with columns ts,open,high,low,close."),
         _option("start", str, None, "First moment of the prices: 2020-03-12 or a unix time."),
         _option("end", str, None, "The moment the prices end (itself not included)."),
-        _option("report", click.Path(), None, "Write the figures to this JSON file."),
+        click.Option(
+            ["--report"],
+            multiple=True,
+            metavar="FILE[,FILE]",
+            help="Write a page (.html), JUnit (.xml) or all figures (.json); several with commas.",
+        ),
         _option("engine", click.Choice(ENGINES), "revm", "EVM to run the contracts on."),
         _option("length", Whole(1), LENGTH, "Steps between two fresh deployments."),
         _option("processes", Whole(1), 1, "Processes to share the work."),
@@ -120,9 +127,10 @@ def _option(name: str, kind: Any, default: Any, text: str) -> click.Option:
     return click.Option([f"--{name}"], type=kind, default=default, help=text, show_default=shown)
 
 
-def fuzz(plan: Plan, processes: int, report: str | None, directory: str) -> int:
+def fuzz(plan: Plan, processes: int, reports: Sequence[Path], directory: str) -> int:
     """Run the plan, show and save what it exercised; the exit code."""
     console = Console()
+    began = time.time()
     with StepProgress(plan.steps, console) as progress:
         result = run_campaign(plan, processes, progress.tick)
     found = result.divergence
@@ -133,40 +141,18 @@ def fuzz(plan: Plan, processes: int, report: str | None, directory: str) -> int:
             found = investigate(plan.adapter, found, directory=directory)
         except KeyboardInterrupt:
             console.print("shrinking stopped; the steps are reported as they were found")
-    summary = {
-        "title": f"{plan.adapter.name} on {plan.engine}, seed {plan.seed}",
-        "adapter": plan.adapter.name,
-        "engine": plan.engine,
-        "seed": plan.seed,
-        "interrupted": result.interrupted,
-        **result.tally.summary(),
-        "divergence": _as_json(found),
-    }
+    summary = campaign_summary(plan, processes, result, found, began)
     print_summary(summary, console)
-    if report:
-        write_report(report, summary)
     if found is not None:
         _tell(found, console)
+    write_reports(reports, summary)
+    if found is not None:
         return 1
     if result.interrupted:
         console.print("interrupted: the figures cover what was done")
         return 130
     console.print("no divergence")
     return 0
-
-
-def _as_json(found: Divergence | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {
-        "kind": found.kind,
-        "text": found.text,
-        "chain": found.chain,
-        "config": found.config,
-        "steps": [list(step) for step in found.steps],
-        "regression": found.regression,
-        "minimal": found.minimal,
-    }
 
 
 def _tell(found: Divergence, console: Console) -> None:

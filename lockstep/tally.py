@@ -154,7 +154,6 @@ class Tally:
                 name: {"sentence": self.sentences[name], "checked": count}
                 for name, count in self.checked.items()
             },
-            "pace": [[round(seconds, 3), done] for seconds, done in self.pace],
             "distributions": {name: item.summary() for name, item in self.histograms.items()},
             "series": [line.summary() for line in self.lines],
         }

@@ -84,7 +84,7 @@ class Counts(dict[str, int]):
     def _liquidated(self, step: Step, fields: Fields) -> None:
         seen, position_id = self._seen, fields[0]
         if (before := seen.changed.get(position_id)) is not None:
-            self._watch.liquidated(step.at, fields[3], before.side)
+            self._watch.liquidated(seen.turn, fields[3], before.side)
         is_full = seen.market._positions[position_id] is None
         self["liquidations"] += 1
         self[f"liquidations in {'full' if is_full else 'part'}"] += 1
@@ -109,7 +109,7 @@ class Counts(dict[str, int]):
         price, last = fields[0], self._last_price
         if price == last:
             return
-        self._watch.priced(step.at, price)
+        self._watch.priced(self._seen.turn, price)
         if last and step.aim == "valid":
             gap = abs(price - last) * 10**6 // max(price, last)
             self._raise("largest gap in ppm", gap)

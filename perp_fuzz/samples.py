@@ -8,14 +8,13 @@ from python_model.market_lens import MarketLens
 from python_model.modules.constants import LONG, WAD
 from python_model.perp_market import PerpMarket
 
-DAY = 86_400
 SAMPLED = "One open position, at intervals along every chain and at its end"
 NEVER = 10_000.0  # stands for the distance of a position that no price makes due
 MEASURES: Mapping[str, Measure] = {
     "leverage": Measure(
         "Leverage of open positions",
         "notional / equity",
-        (0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100),
+        (0.01, 0.03, 0.1, 0.3, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100),
         SAMPLED,
     ),
     "distance": Measure(
@@ -33,14 +32,14 @@ class Watch:
     def __init__(self, market: PerpMarket) -> None:
         self._market = market
         self._lens = MarketLens(Chain(), market.address)  # reads only: its address is no matter
-        self._prices: list[tuple[int, int]] = []  # time, WAD
-        self._liquidations: list[tuple[int, int, int]] = []  # time, price, side
+        self._prices: list[tuple[int, int]] = []  # step, WAD
+        self._liquidations: list[tuple[int, int, int]] = []  # step, price, side
 
-    def priced(self, at: int, price: int) -> None:
-        self._prices.append((at, price))
+    def priced(self, step: int, price: int) -> None:
+        self._prices.append((step, price))
 
-    def liquidated(self, at: int, price: int, side: int) -> None:
-        self._liquidations.append((at, price, side))
+    def liquidated(self, step: int, price: int, side: int) -> None:
+        self._liquidations.append((step, price, side))
 
     def samples(self, positions: Iterable[int]) -> Mapping[str, Sequence[float]]:
         if not self._market.marks().price:
@@ -53,16 +52,12 @@ class Watch:
         }
 
     def series(self) -> Sequence[Series]:
+        """Over steps, not over time: half of that may pass in one step."""
         if not self._prices:
             return ()
-        first = self._prices[0][0]
-        points = [((at - first) / DAY, price / WAD) for at, price in self._prices]
+        points = [(step, price / WAD) for step, price in self._prices]
         marks = [
-            Mark(
-                (at - first) / DAY,
-                price / WAD,
-                f"{'long' if side == LONG else 'short'} liquidated",
-            )
-            for at, price, side in self._liquidations
+            Mark(step, price / WAD, f"{'long' if side == LONG else 'short'} liquidated")
+            for step, price, side in self._liquidations
         ]
-        return (Series("Price", "days", "quote per unit", points, marks),)
+        return (Series("Price", "step of the chain", "quote per unit", points, marks),)

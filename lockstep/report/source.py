@@ -1,0 +1,102 @@
+"""Source text for a page: coloured line by line, and with what of it ran."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from markupsafe import Markup, escape
+from pygments.lexer import Lexer
+from pygments.lexers import PythonLexer, TextLexer, VyperLexer
+from pygments.token import Comment, Keyword, Name, Number, String, _TokenType
+
+# The first that a token is part of decides; what is none of them stays plain.
+CLASSES: tuple[tuple[_TokenType, str], ...] = (
+    (Comment, "c"),
+    (String, "s"),
+    (Number, "n"),
+    (Name.Function, "f"),
+    (Name.Class, "f"),
+    (Name.Decorator, "k"),
+    (Keyword, "k"),
+)
+
+HIT, PARTLY, MISSED, UNREACHABLE = "hit", "partly", "missed", "unreachable"
+GLYPHS = {HIT: "│", PARTLY: "◐", MISSED: "✗", UNREACHABLE: "-", "": ""}
+
+
+def coloured(path: str, text: str) -> list[Markup]:
+    """The lines of a Vyper or Python file as HTML."""
+    lines = [Markup("")]
+    for token, piece in _lexer(path).get_tokens(text):
+        name = next((name for kind, name in CLASSES if token in kind), "")
+        for i, part in enumerate(piece.split("\n")):
+            if i:
+                lines.append(Markup(""))
+            if part:
+                lines[-1] += _span(part, name)
+    return lines[: len(text.splitlines())]
+
+
+def _span(text: str, name: str) -> Markup:
+    if not name or text.isspace():
+        return escape(text)
+    return Markup('<i class="{}">{}</i>').format(name, text)
+
+
+def _lexer(path: str) -> Lexer:
+    options = {"stripnl": False, "ensurenl": False}
+    suffix = PurePath(path).suffix
+    if suffix in (".vy", ".vyi"):
+        return VyperLexer(**options)
+    return PythonLexer(**options) if suffix == ".py" else TextLexer(**options)
+
+
+class Row(NamedTuple):
+    """One line of an annotated file."""
+
+    number: int
+    status: str  # "" for a line without code
+    html: Markup
+    notes: list[str]
+
+
+def annotated(path: str, text: str, entry: Mapping[str, Any]) -> list[Row]:
+    """The lines of a file with what became of each, by the file's entry in the summary."""
+    missed: dict[int, list[Mapping[str, Any]]] = {}
+    for item in entry["missed"]:
+        missed.setdefault(item["number"], []).append(item)
+    code = set(entry["code"])
+    return [
+        Row(number, _status(number in code, missed.get(number, ())), html, _notes(missed, number))
+        for number, html in enumerate(coloured(path, text), 1)
+    ]
+
+
+def _status(is_code: bool, missed: Sequence[Mapping[str, Any]]) -> str:
+    lines = [item for item in missed if "outcome" not in item]
+    reachable = [item for item in missed if not item.get("reason")]
+    if missed and not reachable:
+        return UNREACHABLE
+    if any(item in lines for item in reachable):
+        return MISSED
+    if reachable:
+        return PARTLY
+    return HIT if is_code else ""
+
+
+def _notes(missed: Mapping[int, Sequence[Mapping[str, Any]]], number: int) -> list[str]:
+    notes = []
+    for item in missed.get(number, ()):
+        reason = item.get("reason", "")
+        if "outcome" in item:
+            told = _never(item)
+            notes.append(f"{told}: {reason}" if reason else told)
+        elif reason:
+            notes.append(reason)
+    return notes
+
+
+def _never(branch: Mapping[str, Any]) -> str:
+    if branch["kind"] == "for":
+        return "never enters the loop" if branch["outcome"] else "never runs out"
+    return f"never {'true' if branch['outcome'] else 'false'}: {branch['text']}"
