@@ -34,7 +34,7 @@ anvil:
 fuzz: python ## Drive contracts and model together and compare everything
 ## STEPS=100000 SEED=1 DECIMALS=6|8|18 ENGINE=revm|pyevm|anvil PROCESSES=2
 ## PRICES=file.csv[.gz] (columns ts,open,high,low,close) START= END= (times in it)
-## REPORT=file.json
+## REPORT=report.html,junit.xml,figures.json (the suffix decides; one or several)
 	@[ "$$ENGINE" != anvil ] || scripts/_ci/setup.sh anvil
 	@$(RUN) options fuzz STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES
 

@@ -15,6 +15,7 @@ export PATH="$PWD/.venv/bin:$PATH"
 export APE_DATA_FOLDER="$PWD/.ape"
 export VVM_BINARY_PATH="$PWD/.ape/vvm" # ape-vyper looks here for other compilers
 mkdir -p "$VVM_BINARY_PATH"
+export MPLCONFIGDIR="$PWD/.cache/matplotlib" # matplotlib keeps its list of fonts here
 export PYTHONPATH="$PWD"
 unset PYTHONHOME
 
