@@ -1,0 +1,1 @@
+"""Other protocols under lockstep: contract, model, adapter, command."""
