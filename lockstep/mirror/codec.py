@@ -168,15 +168,32 @@ def functions_of(contract_abi: Sequence[Item]) -> dict[str, FunctionCodec]:
     return {name: FunctionCodec(found) for name, found in forms.items()}
 
 
-def event_encoder(entry: Item) -> Callable[[str, Sequence[Any]], Log]:
-    """encode(address, fields) is the log."""
+def event_encoders(contract_abi: Sequence[Item]) -> dict[str, Callable[..., Log]]:
+    """By name: encode(address, *fields) is the log."""
+    known = abi.register_events(contract_abi)
+    return {
+        entry["name"]: known[entry["name"]].encode if _is_plain(entry) else _event_encoder(entry)
+        for entry in contract_abi
+        if entry["type"] == "event"
+    }
+
+
+def _is_plain(entry: Item) -> bool:
+    """Whether all fields are words, or text and bytes that are not indexed."""
+    return all(
+        word_encoder(item["type"]) or (item["type"] in ("string", "bytes") and not item["indexed"])
+        for item in entry["inputs"]
+    )
+
+
+def _event_encoder(entry: Item) -> Callable[..., Log]:
     topic = abi.keccak(signature(entry).encode())
     fields = list(enumerate(entry["inputs"]))
     indexed = [(i, _topic_encoder(item["type"])) for i, item in fields if item["indexed"]]
     plain = [i for i, item in fields if not item["indexed"]]
     encode = encoder([entry["inputs"][i] for i in plain])
 
-    def log(address: str, values: Sequence[Any]) -> Log:
+    def log(address: str, *values: Any) -> Log:
         topics = (topic, *[one(values[i]) for i, one in indexed])
         return address, topics, encode([values[i] for i in plain])
 

@@ -1,10 +1,11 @@
 """What a mirror draws: arguments by type, aims at an exact edge, and spoiled steps."""
 
 import random
+from bisect import bisect
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lockstep.edges import find_edge
 from lockstep.mirror.codec import Item
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from lockstep.mirror.twin import Mirror
 
 Probe = Callable[[int], Any]  # what comes of the step with this number in the chosen place
+T = TypeVar("T")
 NUMBERS = 32  # remembered
 ATTEMPTS = 8  # at a step that is possible
 WEIGHT_UNDRAWN = 1.0  # of a function that nothing is said about
 WEIGHT_VIEW = 0.3
+STRIDE = 8  # growth of the steps in which an edge is looked for
 HORIZON = 2**25  # seconds, about a year: how far a guard on the time is looked for
 
 
@@ -76,8 +79,8 @@ def nearest_edge(
 ) -> int | None:
     """A number at an edge of what the step does: on it, or one unit to either side.
 
-    Looked for from `value` in doubling strides, up or down, then by bisection. None if nothing
-    changes all the way.
+    Looked for from `value` in growing strides, up or down, then by bisection. None if the outcome
+    is the same at both ends.
     """
     for up in rng.sample((True, False), 2):
         found = _edge(probe, value, largest if up else least)
@@ -89,17 +92,18 @@ def nearest_edge(
 
 
 def _edge(probe: Probe, value: int, limit: int) -> tuple[int, int] | None:
-    """The two neighbours, in rising order, between which the outcome first changes."""
+    """Two neighbours, in rising order, between which the outcome changes."""
     first = probe(value)
+    if probe(limit) == first:
+        return None
     sign = 1 if limit > value else -1
     last, stride = value, 1
-    while last != limit:
+    while True:
         reached = value + sign * min(stride, abs(limit - value))
         if probe(reached) != first:
             low, high = sorted((last, reached))
             return find_edge(lambda x: probe(x) == first, low, high)
-        last, stride = reached, 2 * stride
-    return None
+        last, stride = reached, STRIDE * stride
 
 
 class Drawer:
@@ -108,16 +112,21 @@ class Drawer:
     def __init__(self, twin: "Mirror") -> None:
         self.twin = twin
         self.arguments = Arguments([*twin.address, ZERO_ADDRESS])
-        weights = {}
+        # Per action: its name, who may act, and the method that draws, if there is one.
+        self._plans: list[tuple[str, Sequence[str], Callable[..., Any] | None]] = []
+        weights = []
         for action, function in twin.functions.items():
+            draw = twin.draws.get(action)
+            by = draw.by if draw is not None else ()
+            method = getattr(twin, draw.method) if draw is not None else None
+            self._plans.append((action, by or twin.roles, method))
             usual = WEIGHT_VIEW if function.codec.is_view else WEIGHT_UNDRAWN
-            weights[action] = twin.draws[action].weight if action in twin.draws else usual
-        self._actions = list(weights)
-        self._weights = list(accumulate(weights.values()))
+            weights.append(draw.weight if draw is not None else usual)
+        *self._bounds, self._total = accumulate(weights)
 
     def step(self, rng: random.Random) -> Step:
         twin = self.twin
-        at = twin.now + rng.choice(twin.delays)
+        at = twin.now + one_of(rng, twin.delays)
         twin.chain.timestamp = at  # what the model says of now is said of then
         step = self._possible(rng, at)
         roll = rng.random()
@@ -131,14 +140,14 @@ class Drawer:
     def _possible(self, rng: random.Random, at: int) -> Step:
         twin = self.twin
         for _ in range(ATTEMPTS):
-            action = rng.choices(self._actions, cum_weights=self._weights)[0]
-            draw = twin.draws.get(action)
-            actor = rng.choice(draw.by if draw and draw.by else twin.roles)
-            if draw is None:
+            place = bisect(self._bounds, rng.random() * self._total)
+            action, roles, method = self._plans[place]
+            actor = one_of(rng, roles)
+            if method is None:
                 break
-            values = getattr(twin, draw.method)(rng, twin.address[actor])
+            values = method(rng, twin.address[actor])
             if values is not None:
-                args = tuple(twin.names.get(item, item) for item in values)
+                args = tuple([twin.names.get(item, item) for item in values])
                 return Step(action, actor, args, at)
         inputs = twin.functions[action].codec.inputs
         args = tuple(self.arguments.draw(rng, item) for item in inputs)
@@ -174,6 +183,11 @@ class Drawer:
             *bounds(inputs[place]["type"]),
         )
         return None if number is None else _with(step, place, number, "edge")
+
+
+def one_of(rng: random.Random, items: Sequence[T]) -> T:
+    """random.choice at a fifth of its time."""
+    return items[int(rng.random() * len(items))]
 
 
 def is_number(kind: str) -> bool:

@@ -95,6 +95,7 @@ class Chain:
         self.models: list[Contract] = []
         self.journal: list[tuple[HashMap[Any, Any], Any, Any]] = []
         self.events: list[tuple[str, tuple[Any, ...]]] = []  # (address, event) of a transaction
+        self.before: list[dict[str, Any]] = []  # attributes of the models before it
 
     def deploy(
         self, model: type[C], *args: Any, sender: str = ZERO_ADDRESS, address: str = ""
@@ -118,22 +119,28 @@ class Chain:
         """One transaction: afterwards `journal` and `events` are its own; a revert undoes it."""
         self.journal.clear()
         self.events = []
-        saved = [model.__dict__.copy() for model in self.models]
+        self.before = [model.__dict__.copy() for model in self.models]
         try:
             return call(*args, **kwargs)
         except BaseException:
-            self._undo(saved)
+            self._undo(self.before)
             raise
+
+    def has_changed(self) -> bool:
+        """Whether the transaction wrote anything, be it the same value."""
+        if self.events or self.journal:
+            return True
+        return [model.__dict__ for model in self.models] != self.before
 
     def probe(self, call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         """One transaction that is undone even when it succeeds."""
         self.journal.clear()
         self.events = []
-        saved = [model.__dict__.copy() for model in self.models]
+        self.before = [model.__dict__.copy() for model in self.models]
         try:
             return call(*args, **kwargs)
         finally:
-            self._undo(saved)
+            self._undo(self.before)
 
     def _undo(self, saved: list[dict[str, Any]]) -> None:
         for hash_map, key, old in reversed(self.journal):

@@ -12,7 +12,7 @@ from lockstep.compiler import Artifact
 from lockstep.engines.base import GENESIS_TIME, Engine, Log
 from lockstep.errors import InputError
 from lockstep.mirror.checks import check_state
-from lockstep.mirror.codec import FunctionCodec, Item, event_encoder, functions_of, value_maker
+from lockstep.mirror.codec import FunctionCodec, Item, event_encoders, functions_of, value_maker
 from lockstep.mirror.draw import Arguments, Drawer
 from lockstep.mirror.model import ZERO_ADDRESS, Chain, Contract, Revert, caller_argument
 from lockstep.mirror.storage import MappingWords, StorageWords, Variable, Word, variables
@@ -76,14 +76,13 @@ class Interface(NamedTuple):
     functions: dict[str, FunctionCodec]
     variables: tuple[Variable, ...]
     constructor: FunctionCodec
-    events: dict[type[Any], Callable[[str, Sequence[Any]], Log]]
+    events: dict[type[Any], Callable[..., Log]]
     callers: dict[str, str]  # function -> its keyword-only argument, or ""
 
     @classmethod
     def of(cls, artifact: Artifact, model: type[Contract]) -> "Interface":
-        abi.register_events(artifact.abi)
         functions = functions_of(artifact.abi)
-        entries = {entry["name"]: entry for entry in artifact.abi if entry["type"] == "event"}
+        encoders = event_encoders(artifact.abi)
         found = [entry for entry in artifact.abi if entry["type"] == "constructor"]
         constructor: Item = found[0] if found else {"inputs": [], "stateMutability": ""}
         return cls(
@@ -92,7 +91,7 @@ class Interface(NamedTuple):
             functions,
             tuple(variables(artifact.layout)),
             FunctionCodec([{**constructor, "name": "__init__", "outputs": []}]),
-            {event: event_encoder(entries[event.__name__]) for event in model.EVENTS},
+            {event: encoders[event.__name__] for event in model.EVENTS},
             {
                 name: caller_argument(getattr(model, name))
                 for name in functions
@@ -174,7 +173,7 @@ class Mirror:
         self.names = {address: role for role, address in self.address.items()}
         self._interfaces = owner.interfaces
         self.functions: dict[str, Bound] = {}
-        self._events: dict[tuple[str, type[Any]], Callable[[str, Sequence[Any]], Log]] = {}
+        self._events: dict[tuple[str, type[Any]], Callable[..., Log]] = {}
         self._storage: list[StorageWords] = []
         self._mappings: dict[int, MappingWords] = {}
         self._touched: dict[tuple[int, Any], None] = {}
@@ -289,14 +288,15 @@ class Mirror:
             else:
                 value = chain.execute(function.call, *values)
         except Revert as revert:
-            return ModelResult(False, revert_data(revert), [], revert.reason)
+            return ModelResult(False, revert_data(revert), [], revert.reason, None, False)
         touched = self._touched
         for hash_map, key, _ in chain.journal:
             touched[id(hash_map), key] = None
         encoders = self._events
-        logs = [encoders[place, type(event)](place, event) for place, event in chain.events]
+        logs = [encoders[place, type(event)](place, *event) for place, event in chain.events]
         output = function.codec.output(value)
-        return ModelResult(True, output, logs, "", value if type(value) is int else None)
+        number = value if type(value) is int else None
+        return ModelResult(True, output, logs, "", number, chain.has_changed())
 
     def encode(self, step: Step) -> tuple[str, str, bytes]:
         function = self.functions[step.action]
