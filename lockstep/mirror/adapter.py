@@ -10,7 +10,7 @@ import click
 
 from lockstep.adapter import Adapter, Config, Invariant
 from lockstep.cli import fuzz_command
-from lockstep.compiler import compile_vyper
+from lockstep.compiler import Artifact, compile_vyper
 from lockstep.engines.base import Engine, open_engine
 from lockstep.errors import InputError
 from lockstep.mirror.checks import check_model, check_unmirrored
@@ -44,10 +44,7 @@ class MirrorAdapter:
     def interfaces(self) -> Mapping[str, Interface]:
         """The contracts, compiled and compared with the models. InputError if they do not fit."""
         mirror = self.mirror
-        artifacts = {
-            name: compile_vyper(path, root=mirror.root, overrides=self.overrides)
-            for name, (path, _) in mirror.contracts.items()
-        }
+        artifacts = {name: self._compiled(path) for name, (path, _) in mirror.contracts.items()}
         check_unmirrored(mirror.unmirrored, artifacts)
         for name, (_, model) in mirror.contracts.items():
             check_model(name, artifacts[name], model, mirror.unmirrored)
@@ -55,6 +52,19 @@ class MirrorAdapter:
             name: Interface.of(artifacts[name], model)
             for name, (_, model) in mirror.contracts.items()
         }
+
+    def _compiled(self, path: str) -> Artifact:
+        root = self.mirror.root
+        if path not in self.overrides and not Path(root, path).is_file():
+            raise InputError(f"contract {path}: no such file in {root}; see `contracts` and `root`")
+        try:
+            return compile_vyper(path, root=root, overrides=self.overrides)
+        except Exception as error:
+            from vyper.exceptions import VyperException  # slow to load, and seldom needed
+
+            if not isinstance(error, VyperException):
+                raise
+            raise InputError(f"contract {path} does not compile: {error}") from None
 
     @cached_property
     def actions(self) -> Mapping[str, Any]:

@@ -96,8 +96,8 @@ def _plain(value: Any) -> Any:
 def value_maker(item: Item, addresses: dict[str, str]) -> Callable[[Any], Any] | None:
     """From an argument of a Step to what the model gets; None if they are the same.
 
-    Names of roles and contracts become addresses, 0x text becomes bytes, lists become tuples and
-    structs named ones.
+    Names of roles and contracts become addresses, numbers booleans, 0x text bytes, lists tuples,
+    and structs tuples with names.
     """
     kind: str = item["type"]
     if kind.endswith("]"):
@@ -105,6 +105,8 @@ def value_maker(item: Item, addresses: dict[str, str]) -> Callable[[Any], Any] |
         return lambda value: tuple(element(one) if element else one for one in value)
     if kind == "address":
         return lambda value: addresses.get(value, value)
+    if kind == "bool":
+        return bool
     if kind.startswith("bytes"):
         return lambda value: bytes.fromhex(value[2:]) if isinstance(value, str) else value
     if kind == "tuple":
@@ -169,35 +171,59 @@ def functions_of(contract_abi: Sequence[Item]) -> dict[str, FunctionCodec]:
 
 
 def event_encoders(contract_abi: Sequence[Item]) -> dict[str, Callable[..., Log]]:
-    """By name: encode(address, *fields) is the log."""
-    known = abi.register_events(contract_abi)
-    return {
-        entry["name"]: known[entry["name"]].encode if _is_plain(entry) else _event_encoder(entry)
-        for entry in contract_abi
-        if entry["type"] == "event"
-    }
+    """By name: encode(address, *fields) is the log. Reports know the events from here on."""
+    events: dict[str, abi.Event] = {}
+    for entry in contract_abi:
+        if entry["type"] == "event":
+            if any(map(_is_structured, entry["inputs"])):
+                events[entry["name"]] = StructuredEvent(entry)
+            else:
+                events |= abi.register_events([entry])
+    return {name: event.encode for name, event in events.items()}
 
 
-def _is_plain(entry: Item) -> bool:
-    """Whether all fields are words, or text and bytes that are not indexed."""
-    return all(
-        word_encoder(item["type"]) or (item["type"] in ("string", "bytes") and not item["indexed"])
-        for item in entry["inputs"]
-    )
+def _is_structured(item: Item) -> bool:
+    """Whether a field is no word, nor text or bytes that are not indexed."""
+    if item["type"] in ("string", "bytes"):
+        return bool(item["indexed"])
+    return word_encoder(item["type"]) is None
 
 
-def _event_encoder(entry: Item) -> Callable[..., Log]:
-    topic = abi.keccak(signature(entry).encode())
-    fields = list(enumerate(entry["inputs"]))
-    indexed = [(i, _topic_encoder(item["type"])) for i, item in fields if item["indexed"]]
-    plain = [i for i, item in fields if not item["indexed"]]
-    encode = encoder([entry["inputs"][i] for i in plain])
+class StructuredEvent(abi.Event):
+    """An event with structs, arrays or indexed text."""
 
-    def log(address: str, *values: Any) -> Log:
-        topics = (topic, *[one(values[i]) for i, one in indexed])
-        return address, topics, encode([values[i] for i in plain])
+    def __init__(self, entry: Item) -> None:
+        self.name = entry["name"]
+        self.topic = abi.keccak(signature(entry).encode())
+        self._inputs: list[Item] = entry["inputs"]
+        self._data = [item for item in self._inputs if not item["indexed"]]
+        self.encode = self._structured()
+        abi.Event.known[self.topic] = self
 
-    return log
+    def _structured(self) -> Callable[..., Log]:
+        topic = self.topic
+        fields = list(enumerate(self._inputs))
+        indexed = [(i, _topic_encoder(item["type"])) for i, item in fields if item["indexed"]]
+        plain = [i for i, item in fields if not item["indexed"]]
+        encode = encoder(self._data)
+
+        def log(address: str, *values: Any) -> Log:
+            topics = (topic, *[one(values[i]) for i, one in indexed])
+            return address, topics, encode([values[i] for i in plain])
+
+        return log
+
+    def show(self, log: Log) -> str:
+        from eth_abi.abi import decode
+
+        _, topics, data = log
+        found = iter(decode([canonical(item) for item in self._data], data))
+        hashes = iter(topics[1:])
+        shown = []
+        for item in self._inputs:
+            value = f"0x{next(hashes).hex()}" if item["indexed"] else next(found)
+            shown.append(f"{item['name']}={value}")
+        return f"{self.name}({', '.join(shown)})"
 
 
 def _topic_encoder(kind: str) -> Callable[[Any], bytes]:
