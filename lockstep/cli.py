@@ -79,6 +79,7 @@ def fuzz_command(
     options: Sequence[click.Option] = (),
     directory: str = "tests/regressions",
     default_steps: int = 100_000,
+    default_length: int = LENGTH,
 ) -> click.Command:
     """The command. `build` gets all option values, "bars" (the bars of --prices, or None) among
     them, and returns the adapter and its configs, which the chains of the campaign take in turn.
@@ -111,7 +112,7 @@ def fuzz_command(
             help="Write a page (.html), JUnit (.xml) or all figures (.json); several with commas.",
         ),
         _option("engine", click.Choice(ENGINES), "revm", "EVM to run the contracts on."),
-        _option("length", Whole(1), LENGTH, "Steps between two fresh deployments."),
+        _option("length", Whole(1), default_length, "Steps between two fresh deployments."),
         _option("processes", Whole(1), 1, "Processes to share the work."),
     ]
     shown = "".join(f"\n  {line}" for line in examples)

@@ -17,6 +17,8 @@ from lockstep.mirror.checks import check_model, check_unmirrored
 from lockstep.mirror.twin import Interface, Mirror
 from lockstep.step import Step
 
+LENGTH = 2_000  # steps of a chain
+
 
 class MirrorAdapter:
     """The adapter of a Mirror subclass.
@@ -113,7 +115,10 @@ class MirrorAdapter:
 def mirror_command(
     adapter: MirrorAdapter, configs: Sequence[Config] = ({},), **settings: Any
 ) -> click.Command:
-    """The fuzzing command; the chains take `configs` in turn. `settings` as of fuzz_command."""
+    """The fuzzing command; the chains take `configs` in turn. `settings` as of fuzz_command.
+
+    Chains are short: drawn steps bring many systems to where little is possible any more.
+    """
 
     def build(_: dict[str, Any]) -> tuple[Adapter, Sequence[Config]]:
         adapter.check(configs)
@@ -121,4 +126,4 @@ def mirror_command(
         return cast(Adapter, adapter), configs
 
     about = f"Drive {adapter.name} and its model with the same steps and compare everything."
-    return fuzz_command(build, **{"about": about, **settings})
+    return fuzz_command(build, **{"about": about, "default_length": LENGTH, **settings})

@@ -126,6 +126,7 @@ class Drawer:
 
     def step(self, rng: random.Random) -> Step:
         twin = self.twin
+        self.arguments.remember((twin.returned,))  # an identifier, perhaps
         at = twin.now + one_of(rng, twin.delays)
         twin.chain.timestamp = at  # what the model says of now is said of then
         step = self._possible(rng, at)

@@ -147,7 +147,9 @@ class Chain:
             dict.__setitem__(hash_map, key, old)
         self.journal.clear()
         for model, state in zip(self.models, saved, strict=True):
-            model.__dict__ = state
+            attributes = model.__dict__  # in place: whoever holds it goes on holding the state
+            attributes.clear()
+            attributes.update(state)
         self.events = []
 
 

@@ -177,6 +177,7 @@ class Mirror:
         self._storage: list[StorageWords] = []
         self._mappings: dict[int, MappingWords] = {}
         self._touched: dict[tuple[int, Any], None] = {}
+        self.returned: int | None = None  # by the last step that succeeded
         self._last: tuple[Step | None, Sequence[Any]] = None, ()
         self._drawer: Drawer | None = None
         self.deploy(config)
@@ -295,7 +296,7 @@ class Mirror:
         encoders = self._events
         logs = [encoders[place, type(event)](place, *event) for place, event in chain.events]
         output = function.codec.output(value)
-        number = value if type(value) is int else None
+        self.returned = number = value if type(value) is int else None
         return ModelResult(True, output, logs, "", number, chain.has_changed())
 
     def encode(self, step: Step) -> tuple[str, str, bytes]:
