@@ -96,6 +96,10 @@ class FeeVaultMirror(Mirror):
     def approve(self, rng: random.Random, me: str) -> tuple[str, int]:
         return self.vault.address, rng.choice((self.coin.balanceOf[me], 2**255, 2**255))
 
+    @step("coin.mint", weight=1, by=["owner"], says="mints {1} coins for {0}")
+    def mint_coins(self, rng: random.Random, me: str) -> tuple[str, int]:
+        return self.saver(rng), rng.randrange(WEALTH // 1_000)
+
     @step("vault.set_terms", weight=1, by=["owner"], says="sets a fee of {0} bps and a cap of {1}")
     def set_terms(self, rng: random.Random, me: str) -> tuple[int, int]:
         return rng.randrange(FeeVault.MAX_FEE_BPS + 1), rng.choice((10**6, WEALTH, 4 * WEALTH))

@@ -9,7 +9,7 @@ from lockstep import abi
 from lockstep.mirror.model import Contract, HashMap
 
 Word = tuple[str, int, int]  # address, slot, value
-ToWords = Callable[[Any], list[int]]
+AsWords = Callable[[Any], list[int]]
 
 
 class Variable(NamedTuple):
@@ -46,7 +46,7 @@ def split_mapping(kind: str) -> tuple[list[str], str]:
     return keys, kind
 
 
-def words_of(kind: str) -> ToWords:
+def words_of(kind: str) -> AsWords:
     """To the words of a value, as Vyper lays them out: whole words, one after another."""
     if re.fullmatch(r"uint\d+|bool", kind):
         return lambda value: [value]
@@ -145,7 +145,7 @@ class StorageWords:
                 words += self._scalar(variable, self._to_words[i], values[i + 2])
         return words
 
-    def _scalar(self, variable: Variable, to_words: ToWords, value: Any) -> list[Word]:
+    def _scalar(self, variable: Variable, to_words: AsWords, value: Any) -> list[Word]:
         address, slot = self.model.address, variable.slot
         return [(address, slot + i, word) for i, word in enumerate(to_words(value))]
 

@@ -300,7 +300,7 @@ PLANTED = {
         '    assert total != 0, "nothing"',
         "",
         "contract succeeds",
-        "rever",
+        "nothing",
     ),
 }
 
