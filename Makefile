@@ -4,7 +4,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help setup python anvil fuzz test unit gas bench planted isolation solvency crashes size lint
-.PHONY: format lock clean
+.PHONY: example format lock clean
 
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
 # environment carries it past the shell's parser.
@@ -49,6 +49,10 @@ gas: python ## Measure gas and compare with the recorded snapshot (UPDATE=1 reco
 
 bench: python ## Steps per second: raw EVM replay, model alone, full loop (STEPS= SEED=)
 	@$(RUN) options bench STEPS SEED
+
+example: python ## Fuzz a second protocol, a vault with a fee (STEPS= SEED= ENGINE= PROCESSES= LENGTH=)
+	@[ "$$ENGINE" != anvil ] || scripts/_ci/setup.sh anvil
+	@$(RUN) options examples.fee_vault:fuzz STEPS SEED ENGINE PROCESSES LENGTH REPORT
 
 planted: python ## Plant each known bug and show that the fuzzer catches it (ONLY=name STEPS= SEED=)
 	@$(RUN) options planted ONLY STEPS SEED PROCESSES REPORT

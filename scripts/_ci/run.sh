@@ -2,7 +2,8 @@
 # Runs a command with this clone's tools before the machine's, and with ape's data in the clone.
 #   run.sh COMMAND [ARGUMENT...]
 #   run.sh options COMMAND NAME...   runs `python -m perp_fuzz COMMAND --name=$NAME ...` with every
-#                                    NAME that is set and not empty in the environment
+#                                    NAME that is set and not empty in the environment;
+#                                    COMMAND may name another module: examples.fee_vault:fuzz
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -20,7 +21,9 @@ export PYTHONPATH="$PWD"
 unset PYTHONHOME
 
 if [ "$1" = options ]; then
-  command=$2
+  command=${2#*:}
+  module=perp_fuzz
+  [[ $2 != *:* ]] || module=${2%%:*}
   shift 2
   names=("$@")
   set --
@@ -34,6 +37,6 @@ if [ "$1" = options ]; then
   done
   # The values have arrived; a variable left over must not reach the program a second time.
   unset "${names[@]}"
-  set -- python -m perp_fuzz "$command" "$@"
+  set -- python -m "$module" "$command" "$@"
 fi
 exec "$@"
