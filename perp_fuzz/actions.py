@@ -5,10 +5,9 @@ token makes in a transfer; `risk` and `publishers` are numbered variants; report
 made of numbers by `feeds`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
-
-from eth_abi.abi import encode as abi_encode
 
 from lockstep import abi
 from perp_fuzz.deployment import (
@@ -221,8 +220,9 @@ HOOKS: dict[str, tuple[str, str, tuple[int | str, ...]]] = {
 }
 NO_HOOK = "none"
 
-_STRUCTURED = frozenset(("market", "feed", "risk", "publishers"))
-_SPECIAL = _STRUCTURED | {"hook", "report", "round", "intrusion", "new market"}
+_SPECIAL = frozenset(
+    ("market", "feed", "risk", "publishers", "hook", "report", "round", "intrusion", "new market")
+)
 UNSIGNED = ("set_publishers", "remove_publisher")
 _TYPES = {
     "market": "address",
@@ -230,14 +230,34 @@ _TYPES = {
     "risk": RISK_TYPE,
     "publishers": "address[],uint256",
 }
+_SET_HOOK = abi.selector("set_hook(address,bytes)")
 _BY_FUNCTION = {(item.contract, item.function): item for item in ACTIONS.values()}
 
 
-def resolve(system: System, value: int | str) -> Any:
-    """A role's or contract's address; integers as they are."""
-    if isinstance(value, int):
-        return value
-    return ADDRESSES.get(value) or getattr(system, value).address
+@lru_cache
+def _selector(item: Action) -> bytes:
+    types = [_TYPES.get(kind, kind) for kind in item.kinds]
+    return abi.selector(f"{item.function}({','.join(types)})")
+
+
+def _arguments(values: Sequence[Any]) -> bytes:
+    """ABI encoding of static values, records of such, contracts by address, and lists of addresses
+    (the only plain tuples)."""
+    heads = [None if type(value) is tuple else _static(value) for value in values]
+    place = sum(32 if head is None else len(head) for head in heads)
+    data, tail = b"", b""
+    for head, value in zip(heads, values, strict=True):
+        if head is None:
+            head = abi.word(place + len(tail))
+            tail += abi.words(len(value), *value)
+        data += head
+    return data + tail
+
+
+def _static(value: Any) -> bytes:
+    if isinstance(value, tuple | list):
+        return b"".join([_static(part) for part in value])
+    return abi.word(getattr(value, "address", value))
 
 
 class _Unsigned:
@@ -259,16 +279,16 @@ class Codec:
         self.system = system
         self._token_returns = token_returns
         self._targets = {name: getattr(system, name) for name in system._fields[1:]}
+        self._addresses: dict[int | str, str] = {}
+        self._addresses.update((name, target.address) for name, target in self._targets.items())
+        self._addresses.update(ADDRESSES)
+        self._words = {name: abi.word(address) for name, address in self._addresses.items()}
         self.risk = system.engine._params
-        self._encoders = {
-            name: abi.encoder(f"{item.function}({','.join(item.kinds)})")
+        # Target, function and selector of the actions whose arguments are what they look like.
+        self._plain = {
+            name: (self._targets[item.contract], item.function, _selector(item))
             for name, item in ACTIONS.items()
             if not _SPECIAL.intersection(item.kinds)
-        }
-        self._structured = {
-            name: self._structured_encoder(item)
-            for name, item in ACTIONS.items()
-            if _STRUCTURED.intersection(item.kinds)
         }
         feed = system.feed
         self._listed: SignedPriceFeed | _Unsigned
@@ -278,11 +298,20 @@ class Codec:
         else:
             self._listed, self._feed_codec = _Unsigned(feed.address), Rounds(system, True)
         self._rounds = Rounds(system)
-        self._set_hook = abi.selector("set_hook(address,bytes)")
+        self._creations: dict[int, bytes] = {}
 
     def calldata(self, action: str, args: tuple[int | str, ...]) -> tuple[str, bytes]:
         """Target and calldata."""
-        item = ACTIONS[action]
+        if action in self._plain:
+            target, _, selector = self._plain[action]
+            words = self._words
+            encoded = [
+                value.to_bytes(32, "big")
+                if type(value) is int and value >= 0
+                else words.get(value) or abi.word(value)
+                for value in args
+            ]
+            return target.address, selector + b"".join(encoded)
         if action == "publish":
             return self._feed_codec.calldata(*self._numbers(args))
         if action == "answer":
@@ -290,22 +319,23 @@ class Codec:
         if action == "intrude":
             contract, function, types, given = self._intrusion(args)
             selector = abi.selector(f"{function}({','.join(types)})")
-            return self._targets[contract].address, selector + abi_encode(types, given)
+            return self._targets[contract].address, selector + _arguments(given)
         if action == "create_market":
-            plain = [getattr(part, "address", part) for part in self._new_market(args)]
-            return self.system.factory.address, create_market_calldata(plain)
-        target = self._targets[item.contract].address
+            return self.system.factory.address, self._creation(args)
+        item = ACTIONS[action]
+        target = self._targets[item.contract]
         if action == "set_hook":
-            return target, self._set_hook + self._hook_arguments(str(args[0]))
-        if encode := self._structured.get(action):
-            return target, encode(*args)
-        values = [resolve(self.system, value) for value in args]
-        return target, self._encoders[action](*values)
+            return target.address, _SET_HOOK + self._hook_arguments(str(args[0]))
+        return target.address, _selector(item) + _arguments(self._model_values(item, args))
 
     def call_model(self, action: str, actor: str, args: tuple[int | str, ...]) -> Any:
         """The same call on the model."""
-        item = ACTIONS[action]
         sender = ADDRESSES.get(actor, actor)
+        if action in self._plain:
+            target, function, _ = self._plain[action]
+            addresses = self._addresses
+            values = [value if type(value) is int else addresses[value] for value in args]
+            return getattr(target, function)(*values, sender=sender)
         if action == "publish":
             return self._feed_codec.call_model(sender, *self._numbers(args))
         if action == "answer":
@@ -316,11 +346,11 @@ class Codec:
             return getattr(target, function)(*given, sender=sender)
         if action == "create_market":
             return self.system.factory.create_market(*self._new_market(args), sender=sender)
+        item = ACTIONS[action]
         target = self._targets[item.contract]
         if action == "set_hook":
             return target.set_hook(self._hook(str(args[0])), sender=sender)
-        values = self._model_values(item, args)
-        return getattr(target, item.function)(*values, sender=sender)
+        return getattr(target, item.function)(*self._model_values(item, args), sender=sender)
 
     def _intrusion(
         self, args: tuple[int | str, ...]
@@ -352,25 +382,17 @@ class Codec:
             elif kind == "publishers":
                 values += publishers_variant(self._number(next(given)))
             else:
-                values.append(resolve(self.system, next(given)))
+                value = next(given)
+                values.append(value if type(value) is int else self._addresses[value])
         return values
 
-    def _structured_encoder(self, item: Action) -> Callable[..., bytes]:
-        types = [_TYPES.get(kind, kind) for kind in item.kinds]
-        flat = ",".join(types)
-        selector = abi.selector(f"{item.function}({flat})")
-        split = [
-            part
-            for kind in types
-            for part in (kind.split(",") if kind == _TYPES["publishers"] else [kind])
-        ]
-
-        def encode(*args: int | str) -> bytes:
-            values = self._model_values(item, args)
-            plain = [getattr(value, "address", value) for value in values]
-            return selector + abi_encode(split, plain)
-
-        return encode
+    def _creation(self, args: tuple[int | str, ...]) -> bytes:
+        """Calldata of `create_market`; there are few of them."""
+        number = self._number(args[0])
+        if number not in self._creations:
+            plain = [getattr(part, "address", part) for part in self._new_market(args)]
+            self._creations[number] = create_market_calldata(plain)
+        return self._creations[number]
 
     @staticmethod
     def _number(value: int | str) -> int:
@@ -394,7 +416,7 @@ class Codec:
             return None
         contract, function, args = HOOKS[name]
         target = self._targets[contract]
-        values = [resolve(self.system, value) for value in args]
+        values = [self._addresses.get(value, value) for value in args]
         sender = self.system.token.address
         return lambda: getattr(target, function)(*values, sender=sender)
 
@@ -404,5 +426,5 @@ class Codec:
         contract, function, args = HOOKS[name]
         item = _BY_FUNCTION[contract, function]
         encode = abi.encoder(f"{function}({','.join(item.kinds)})")
-        data = encode(*[resolve(self.system, value) for value in args])
+        data = encode(*[self._addresses.get(value, value) for value in args])
         return abi.arguments(["address", "bytes"], [self._targets[contract].address, data])

@@ -150,13 +150,14 @@ class Rounds:
         self.system = system
         self.relay = system.relay
         self.is_brought = is_brought
+        self._market_word = abi.word(system.market.address)
 
     def calldata(self, *numbers: int) -> tuple[str, bytes]:
         """Target and calldata."""
         answer = self._answer(*numbers)
         if self.is_brought:
             recipient = ADDRESSES[self._recipient(numbers)]
-            head = abi.words(self.system.market.address, 160, *answer[1:], recipient)
+            head = self._market_word + abi.words(160, *answer[1:], recipient)
             return self.relay.address, BRING + head + _tail(answer[0])
         return self.relay.address, ANSWER + abi.words(96, *answer[1:]) + _tail(answer[0])
 
@@ -179,6 +180,10 @@ class Rounds:
     ) -> tuple[bytes, int, bool]:
         answer, round_id, answered_in, updated_at = price, price_time, price_time, price_time
         decimals = FEED_DECIMALS
+        if flaw == SOUND:
+            rounded = price_time.to_bytes(32, "big")
+            words = (rounded, (price % WORD).to_bytes(32, "big"), rounded, rounded, rounded)
+            return b"".join(words), decimals, False
         name = _named(ROUND_FLAWS, flaw)
         if name == "of an earlier round":
             answered_in -= 1
@@ -199,7 +204,7 @@ class Rounds:
         elif name == "in too many decimals":
             decimals = 255
         numbers = (round_id, answer, updated_at, updated_at, answered_in)
-        output = b"".join((number % WORD).to_bytes(32, "big") for number in numbers)
+        output = b"".join([(number % WORD).to_bytes(32, "big") for number in numbers])
         if name == "cut short":
             output = output[:-1]
         elif name == "empty":

@@ -253,11 +253,25 @@ def test_what_is_signed_is_what_a_wallet_would_sign(price: int, confidence: int)
 
 def test_reports_of_a_wallet_are_accepted(forms: SignedForms) -> None:
     header, reports = forms.batch()
+    by_wallet = []
     for role, report in zip(forms.roles, reports, strict=False):
         data = typed_data(forms.feed.address, header, report.price, report.confidence)
         signed = Account.sign_message(encode_typed_data(full_message=data), key_of(role).secret)
-        assert (report.r, report.vs) == (signed.r, signed.s | (signed.v - 27) << 255)
-    forms.publish(header, reports)
+        r, vs = signed.r, signed.s | (signed.v - 27) << 255
+        content = (*header[1:3], report.price, report.confidence, header.price_time)
+        message = (header.chain_id, forms.feed.address, *content)
+        forms.chain.register_signature(message, r, vs, address_of(role))
+        by_wallet.append(report._replace(r=r, vs=vs))
+    forms.publish(header, by_wallet)
+
+
+def test_a_wallet_knows_whose_report_it_is(forms: SignedForms) -> None:
+    header, reports = forms.batch()
+    for role, report in zip(forms.roles, reports, strict=False):
+        data = typed_data(forms.feed.address, header, report.price, report.confidence)
+        parts = (27 + (report.vs >> 255), report.r, report.vs & 2**255 - 1)
+        signer = Account.recover_message(encode_typed_data(full_message=data), vrs=parts)
+        assert signer.lower() == address_of(role)
 
 
 def test_the_domain_can_be_asked_for(forms: SignedForms) -> None:
