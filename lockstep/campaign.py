@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from lockstep.adapter import Adapter, Config, Twin
 from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
+from lockstep.coverage.recorder import Recorder, recorder_of
 from lockstep.engines.base import open_engine
 from lockstep.regression import write_regression
 from lockstep.shrink import shrink
@@ -50,6 +51,10 @@ class Plan(NamedTuple):
     engine: str = "revm"
     length: int = LENGTH
     whole_every: int = WHOLE_EVERY
+    coverage: bool = False  # of the contracts, if the adapter is Compiled and the engine can
+
+    def recorder(self) -> Recorder | None:
+        return recorder_of(self.adapter, self.engine) if self.coverage else None
 
     def chains(self) -> list[tuple[int, int, Config]]:
         """(number, steps, config) of every chain; the configs take turns."""
@@ -79,7 +84,9 @@ def run_chain(
     number, length, config = chain
     rng = random.Random(config["seed"])
     generate, counts = plan.adapter.generate, tally.counts
-    engine = open_engine(plan.engine)
+    engine: Any = open_engine(plan.engine)
+    recorder = plan.recorder()
+    adapter = recorder.begin(tally.coverage) if recorder else plan.adapter
     checker = None
     began, outcome, done = time.time(), STOPPED, 0
 
@@ -89,7 +96,7 @@ def run_chain(
     # A chain makes no cycles worth looking for; the collector would walk its whole history.
     gc.disable()
     try:
-        checker = Checker(plan.adapter, engine, config, plan.whole_every)
+        checker = Checker(adapter, engine, config, plan.whole_every)
         for size in batch_sizes(length):
             for step, result in checker.batch(draw, size):
                 key = (step.action, step.aim, result.ok, result.changed, result.reason)
@@ -107,6 +114,8 @@ def run_chain(
     finally:
         if checker is not None:
             tally.add_chain(number, checker, began, outcome)
+        if recorder is not None:
+            recorder.read(engine, tally.coverage)
         engine.close()
         gc.enable()
     return None
@@ -145,6 +154,7 @@ def _run_processes(plan: Plan, processes: int, tick: Callable[[int], None]) -> R
     context = multiprocessing.get_context("fork")  # engines and adapters cannot be pickled
     reports: Any = context.Queue()
     stop = context.Event()
+    plan.recorder()  # compiled once, before the processes part
     workers = [
         context.Process(target=_work, args=(plan, i, processes, reports, stop), daemon=True)
         for i in range(processes)

@@ -113,6 +113,7 @@ def fuzz_command(
         ),
         _option("engine", click.Choice(ENGINES), "revm", "EVM to run the contracts on."),
         _option("length", Whole(1), default_length, "Steps between two fresh deployments."),
+        _option("coverage", bool, True, "Record which lines and branches of the contracts ran."),
         _option("processes", Whole(1), 1, "Processes to share the work."),
     ]
     shown = "".join(f"\n  {line}" for line in examples)

@@ -10,7 +10,7 @@ import json
 import os
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,78 +57,110 @@ def compile_vyper(
     Imports resolve beside the importing file, then in root, then in site-packages. A pragma in the
     source that contradicts `optimize` wins.
     """
-    base = Path(root).resolve()
-    replaced = {str((base / name).resolve()): text for name, text in (overrides or {}).items()}
-    target = (base / path).resolve()
-    folder = base / ".cache" / "lockstep"
-    settings = f"vyper {version('vyper')} {EVM_VERSION} {optimize}"
-    stem = f"{target.stem}-{_digest(f'{target} {settings}')}"
-    inputs = folder / f"{stem}.inputs.json"
-    if cache and inputs.exists():
-        entry = folder / f"{stem}-{_fingerprint(json.loads(inputs.read_text()), replaced)}.json"
-        if entry.exists():
-            found = json.loads(entry.read_text())
-            code = (bytes.fromhex(found["initcode"]), bytes.fromhex(found["runtime"]))
-            return Artifact(str(path), found["abi"], *code, found["layout"])
-    artifact, read = _compile(target, base, replaced, optimize)
-    if cache:
+    return Sources.of(path, root, overrides, optimize).artifact(str(path), cache)
+
+
+class Sources(NamedTuple):
+    """What is compiled and how: the target, texts that replace files, settings."""
+
+    target: Path
+    base: Path
+    replaced: Mapping[str, str]
+    optimize: str
+
+    @classmethod
+    def of(
+        cls,
+        path: str | Path,
+        root: str | Path = ".",
+        overrides: Mapping[str, str] | None = None,
+        optimize: str = "gas",
+    ) -> "Sources":
+        base = Path(root).resolve()
+        replaced = {str((base / name).resolve()): text for name, text in (overrides or {}).items()}
+        return cls((base / path).resolve(), base, replaced, optimize)
+
+    def artifact(self, name: str = "", cache: bool = True) -> Artifact:
+        """Compiled. `name` is what its path is called, if not the whole path."""
+
+        def compiled() -> tuple[dict[str, Any], list[str]]:
+            data, read = self.load()
+            from vyper.compiler.output import build_abi_output
+            from vyper.compiler.settings import anchor_settings
+
+            with anchor_settings(data.settings):
+                return {
+                    "abi": build_abi_output(data),
+                    "initcode": data.bytecode.hex(),
+                    "runtime": data.bytecode_runtime.hex(),
+                    "layout": data.storage_layout.get("storage_layout", {}),
+                }, read
+
+        found = self.cached("", compiled) if cache else compiled()[0]
+        code = (bytes.fromhex(found["initcode"]), bytes.fromhex(found["runtime"]))
+        return Artifact(name or str(self.target), found["abi"], *code, found["layout"])
+
+    def cached(
+        self, kind: str, make: Callable[[], tuple[dict[str, Any], list[str]]]
+    ) -> dict[str, Any]:
+        """What `make` made of the same sources before, else of these: it returns JSON values and
+        the paths it read."""
+        folder = self.base / ".cache" / "lockstep"
+        settings = f"vyper {version('vyper')} {EVM_VERSION} {self.optimize}{kind}"
+        stem = f"{self.target.stem}-{_digest(f'{self.target} {settings}')}"
+        inputs = folder / f"{stem}.inputs.json"
+        if inputs.exists():
+            read = json.loads(inputs.read_text())
+            entry = folder / f"{stem}-{_fingerprint(read, self.replaced)}.json"
+            if entry.exists():
+                found: dict[str, Any] = json.loads(entry.read_text())
+                return found
+        made, read = make()
         folder.mkdir(parents=True, exist_ok=True)
-        body = artifact._asdict() | {
-            "initcode": artifact.initcode.hex(),
-            "runtime": artifact.runtime.hex(),
-        }
-        _write(folder / f"{stem}-{_fingerprint(read, replaced)}.json", body)
-        _write(inputs, read)
-    return artifact._replace(path=str(path))
+        _write(folder / f"{stem}-{_fingerprint(read, self.replaced)}.json", made)
+        _write(inputs, sorted(set(read)))
+        return made
 
+    def load(self) -> tuple[Any, list[str]]:
+        """Vyper's CompilerData, nothing compiled yet, and the paths read. Reading goes on while it
+        compiles: the list grows."""
+        # Imported late: a hit in the cache spares the second that loading the compiler takes.
+        from vyper.compiler import input_bundle, phases
+        from vyper.compiler.settings import OptimizationLevel, Settings
 
-def _compile(
-    target: Path, base: Path, replaced: Mapping[str, str], optimize: str
-) -> tuple[Artifact, list[str]]:
-    # Imported late: a hit in the cache spares the second that loading the compiler takes.
-    from vyper.compiler import input_bundle, output, phases
-    from vyper.compiler.settings import (
-        OptimizationLevel,
-        Settings,
-        anchor_settings,
-    )
+        read: list[str] = []
+        replaced = self.replaced
 
-    read: list[str] = []
+        class Bundle(input_bundle.FilesystemInputBundle):  # type: ignore[misc]
+            """Files of the tree, or the texts that stand in for them; records every path tried."""
 
-    class Bundle(input_bundle.FilesystemInputBundle):  # type: ignore[misc]
-        """Files of the tree, or the texts that stand in for them; records every path tried."""
+            def _normalize_path(self, path: Path) -> Path:
+                full = str(Path(os.path.abspath(path)).resolve())
+                read.append(full)
+                return Path(full) if full in replaced else super()._normalize_path(path)
 
-        def _normalize_path(self, path: Path) -> Path:
-            full = str(Path(os.path.abspath(path)).resolve())
-            read.append(full)
-            return Path(full) if full in replaced else super()._normalize_path(path)
+            def _load_from_path(self, resolved_path: Path, original_path: Path) -> Any:
+                found = replaced.get(str(resolved_path))
+                if found is None:
+                    return super()._load_from_path(resolved_path, original_path)
+                identifier = self._generate_source_id(resolved_path)
+                return input_bundle.FileInput(identifier, original_path, resolved_path, found)
 
-        def _load_from_path(self, resolved_path: Path, original_path: Path) -> Any:
-            found = replaced.get(str(resolved_path))
-            if found is None:
-                return super()._load_from_path(resolved_path, original_path)
-            identifier = self._generate_source_id(resolved_path)
-            return input_bundle.FileInput(identifier, original_path, resolved_path, found)
-
-    site = Path(sysconfig.get_paths()["purelib"])
-    bundle = Bundle([site, base])
-    file = bundle.load_file(target)
-    # The pragma in the source decides when it is there; merging two different values is an error.
-    pragma = phases.CompilerData(file, bundle).vyper_module.settings
-    level = pragma.optimize or OptimizationLevel.from_string(optimize)
-    settings = Settings(optimize=level, evm_version=pragma.evm_version or EVM_VERSION)
-    data = phases.CompilerData(file, bundle, settings, no_bytecode_metadata=True)
-    with anchor_settings(data.settings):
-        layout = data.storage_layout.get("storage_layout", {})
-        abi = output.build_abi_output(data)
-        artifact = Artifact(str(target), abi, data.bytecode, data.bytecode_runtime, layout)
-    # A path inside the compiler itself is covered by its version.
-    return artifact, sorted(set(read))
+        site = Path(sysconfig.get_paths()["purelib"])
+        bundle = Bundle([site, self.base])
+        file = bundle.load_file(self.target)
+        # The pragma in the source decides when it is there; merging two different values is an
+        # error.
+        pragma = phases.CompilerData(file, bundle).vyper_module.settings
+        level = pragma.optimize or OptimizationLevel.from_string(self.optimize)
+        settings = Settings(optimize=level, evm_version=pragma.evm_version or EVM_VERSION)
+        return phases.CompilerData(file, bundle, settings, no_bytecode_metadata=True), read
 
 
 def _fingerprint(paths: list[str], replaced: Mapping[str, str]) -> str:
+    # A path inside the compiler itself is covered by its version.
     parts = []
-    for name in paths:
+    for name in sorted(set(paths)):
         if name in replaced:
             parts.append(f"{name} {_digest(replaced[name])}")
         elif os.path.isfile(name):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from lockstep.adapter import Adapter, Twin
 from lockstep.checker import Checker
+from lockstep.coverage.record import Coverage
 from lockstep.samples import Histogram, Line, Sampled, kept
 
 Key = tuple[str, str, bool, bool, str]  # action, aim, succeeded, changed state, revert reason
@@ -67,6 +68,7 @@ class Tally:
             name: Histogram(measure) for name, measure in getattr(adapter, "measures", {}).items()
         }
         self.lines: list[Line] = []
+        self.coverage = Coverage()
 
     @property
     def steps(self) -> int:
@@ -115,6 +117,7 @@ class Tally:
         for name, histogram in other.histograms.items():
             self.histograms[name].merge(histogram)
         self._add_lines(other.lines)
+        self.coverage.merge(other.coverage)
 
     def summary(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
@@ -155,6 +158,7 @@ class Tally:
                 for name, count in self.checked.items()
             },
             "distributions": {name: item.summary() for name, item in self.histograms.items()},
+            "coverage": self.coverage.summary(),
             "series": [line.summary() for line in self.lines],
         }
 

@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from typing import Any
 
 from lockstep import abi
 from lockstep.adapter import Config, Invariant
+from lockstep.compiler import Sources
 from lockstep.engines.base import GENESIS_TIME, Engine, Log
 from lockstep.prices import Bar, PricePoint, black_thursday_like, points
 from lockstep.samples import Measure, Series
@@ -22,6 +24,7 @@ from perp_fuzz.deployment import (
     Overrides,
     compile_contracts,
     deploy,
+    sources,
 )
 from perp_fuzz.generator import OF_POSITION, Generator
 from perp_fuzz.samples import MEASURES, Watch
@@ -219,6 +222,14 @@ class PerpAdapter:
 
     def new_twin(self, engine: Engine, config: Config) -> PerpTwin:
         return PerpTwin(engine, config, self._artifacts or compile_contracts(self.overrides))
+
+    def sources(self) -> dict[str, Sources]:
+        return sources(self.overrides)
+
+    def compiled(self, artifacts: Artifacts) -> "PerpAdapter":
+        other = copy(self)
+        other._artifacts = {**(self._artifacts or compile_contracts(self.overrides)), **artifacts}
+        return other
 
     def generate(self, twin: Any, rng: random.Random) -> Step:
         if twin.generator is None:

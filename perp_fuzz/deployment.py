@@ -11,7 +11,7 @@ from rlp import encode as rlp_encode
 
 from lockstep import abi
 from lockstep.adapter import Config
-from lockstep.compiler import Artifact, blueprint_initcode, compile_vyper
+from lockstep.compiler import Artifact, Sources, blueprint_initcode, compile_vyper
 from lockstep.engines.base import GENESIS_TIME, Engine
 from perp_fuzz.signing import address_of, by_address
 from python_model.aggregator_price_feed import AggregatorPriceFeed
@@ -131,6 +131,15 @@ def compile_contracts(overrides: Overrides | None = None) -> dict[str, Artifact]
 @lru_cache(maxsize=1)
 def _compile_unchanged() -> dict[str, Artifact]:
     return {name: _compile(name, None) for name in (*CONTRACTS, *TOKENS.values())}
+
+
+def sources(overrides: Overrides | None = None) -> dict[str, Sources]:
+    """The contracts of the protocol itself, by name."""
+    return {
+        name: Sources.of(f"contracts/{name}.vy", ROOT, overrides)
+        for name in CONTRACTS
+        if not name.startswith("testing/")
+    }
 
 
 def _compile(name: str, overrides: Overrides | None) -> Artifact:

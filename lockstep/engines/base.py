@@ -9,6 +9,9 @@ CHAIN_ID = 31_337
 GENESIS_TIME = 1_577_836_800  # 2020-01-01T00:00:00Z
 GAS_LIMIT = 30_000_000  # of one transaction
 
+# Addresses that only probes ask for; which of them were asked for is what a contract ran.
+PROBES = range(0xC0 << 32, 0xC1 << 32)
+
 Log = tuple[str, tuple[bytes, ...], bytes]  # address in lower case, topics, data
 
 
@@ -55,6 +58,16 @@ class Engine(Protocol):
     def code(self, address: str) -> bytes: ...
 
     def close(self) -> None: ...
+
+
+class ProbedEngine(Engine, Protocol):
+    """One on which contracts with probes (lockstep.coverage) say what they ran."""
+
+    def take_probes(self) -> None:
+        """Accept code with probes, which make it larger than a chain would take. Before any use."""
+
+    def probed(self) -> set[int]:
+        """The addresses of probes that any call so far asked for, reverted or not."""
 
 
 class PlainMatches:

@@ -14,10 +14,19 @@ from itertools import pairwise
 
 from pyrevm import EVM, AccountInfo, BlockEnv, CfgEnv, Env, JournalCheckpoint
 
-from lockstep.engines.base import CHAIN_ID, GAS_LIMIT, GENESIS_TIME, EngineError, Log, Outcome
+from lockstep.engines.base import (
+    CHAIN_ID,
+    GAS_LIMIT,
+    GENESIS_TIME,
+    PROBES,
+    EngineError,
+    Log,
+    Outcome,
+)
 
 COMPACT_EVERY = 100_000  # calls; about 65 MB of journal for a small contract
 PADDING = 33  # zero bytes that revm's code analysis appends
+_SMALL = "0x" + "0" * 30  # how the addresses of probes begin
 VIEWER = "0x" + "00" * 19 + "01"
 _ACCOUNT = re.compile(
     r"(0x[0-9a-f]{40}): Account \{ info: AccountInfo \{ balance: (\d+), nonce: (\d+)"
@@ -54,15 +63,30 @@ class RevmEngine:
         self._checkpoints: list[tuple[JournalCheckpoint, int]] = []
         self._accounts: dict[str, tuple[int, int, bytes, dict[int, int]]] = {}
         self._lower = _LowerCase()
+        self._code_limit: int | None = None  # that of EIP-170
+        self._probed: set[int] = set()
         self._open()
         self.set_time(GENESIS_TIME)
 
     def _open(self) -> None:
         # The name is case-sensitive and unknown names silently mean the latest fork.
-        env = Env(cfg=CfgEnv(chain_id=CHAIN_ID))
+        config = CfgEnv(chain_id=CHAIN_ID, limit_contract_code_size=self._code_limit)
+        env = Env(cfg=config)
         self._evm = EVM(env=env, gas_limit=2**63, spec_id="Cancun")
         self._message_call = self._evm.message_call
         self.storage: Callable[[str, int], int] = self._evm.storage  # no wrapper: it is hot
+
+    def take_probes(self) -> None:
+        self._code_limit = 0xFFFF  # what a jump of Vyper's reaches
+        self._open()
+        self.set_time(self._time)
+
+    def probed(self) -> set[int]:
+        # The database keeps every account that was ever looked up.
+        for address in self._evm.db_accounts:
+            if address.startswith(_SMALL) and (number := int(address, 16)) in PROBES:
+                self._probed.add(number)
+        return self._probed
 
     def deploy(self, initcode: bytes, sender: str) -> str:
         try:
@@ -179,6 +203,7 @@ class RevmEngine:
         pyrevm has no export; the only way to learn every touched slot is the debug text of the
         journal, whose form is fixed by the pinned version. It is checked as it is read.
         """
+        self.probed()
         text = self._evm.journal_str
         end = text.index("}, transient_storage: {}, logs: [")
         heads = list(_ACCOUNT.finditer(text, 0, end))
@@ -187,6 +212,8 @@ class RevmEngine:
         bounds = pairwise([*(head.start() for head in heads), end])
         for head, (_, stop) in zip(heads, bounds, strict=True):
             address, balance, nonce = head[1], int(head[2]), int(head[3])
+            if address.startswith(_SMALL) and int(address, 16) in PROBES:
+                continue
             slots = self._accounts[address][3] if address in self._accounts else {}
             found = _SLOT.findall(text, head.end(), stop)
             if len(found) != text.count("StorageSlot {", head.end(), stop):

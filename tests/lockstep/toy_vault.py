@@ -1,13 +1,14 @@
 """Model and adapter of the toy vault: all that lockstep needs to know about a protocol."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 from lockstep import abi
 from lockstep.adapter import Config, Invariant
-from lockstep.compiler import compile_vyper
+from lockstep.compiler import Artifact, Sources
 from lockstep.edges import largest_accepted
 from lockstep.engines import GENESIS_TIME, Engine
 from lockstep.step import ModelResult, Step
@@ -62,8 +63,7 @@ class Model:
 
 
 class VaultTwin:
-    def __init__(self, engine: Engine, config: Config, overrides: dict[str, str]) -> None:
-        artifact = compile_vyper(SOURCE, root=ROOT, overrides=overrides)
+    def __init__(self, engine: Engine, config: Config, artifact: Artifact) -> None:
         first = config.get("first_id", 1)
         self.address = engine.deploy(artifact.initcode + abi.words(first), DEPLOYER)
         self.slots = {name: artifact.slot(name) for name in artifact.layout}
@@ -156,11 +156,23 @@ class VaultAdapter:
         Invariant("T2", "fees are never negative", lambda twin: None, 50),
     )
 
-    def __init__(self, overrides: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, overrides: dict[str, str] | None = None, artifact: Artifact | None = None
+    ) -> None:
         self.overrides = overrides or {}
+        self.artifact = artifact
 
     def new_twin(self, engine: Engine, config: Config) -> VaultTwin:
-        return VaultTwin(engine, config, self.overrides)
+        artifact = self.artifact or self.sources()["Vault"].artifact()
+        return VaultTwin(engine, config, artifact)
+
+    def sources(self) -> dict[str, Sources]:
+        return {"Vault": Sources.of(SOURCE, ROOT, self.overrides)}
+
+    def compiled(self, artifacts: Mapping[str, Artifact]) -> "VaultAdapter":
+        other = copy(self)
+        other.artifact = artifacts["Vault"]
+        return other
 
     def generate(self, twin: Any, rng: random.Random) -> Step:
         model = twin.model

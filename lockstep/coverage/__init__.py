@@ -1,0 +1,1 @@
+"""Coverage of contracts and model by a campaign."""
