@@ -8,7 +8,7 @@ SHELL := bash
 
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
 # environment carries it past the shell's parser.
-VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES UPDATE ONLY \
+VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES COVERAGE UPDATE ONLY \
   PAIRS DATA POSITIONS CRASH
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
@@ -35,8 +35,9 @@ fuzz: python ## Drive contracts and model together and compare everything
 ## STEPS=100000 SEED=1 DECIMALS=6|8|18 ENGINE=revm|pyevm|anvil PROCESSES=2
 ## PRICES=file.csv[.gz] (columns ts,open,high,low,close) START= END= (times in it)
 ## REPORT=report.html,junit.xml,figures.json (the suffix decides; one or several)
+## COVERAGE=0 (records no coverage of the contracts)
 	@[ "$$ENGINE" != anvil ] || scripts/_ci/setup.sh anvil
-	@$(RUN) options fuzz STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES
+	@$(RUN) options fuzz STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES COVERAGE
 
 test: python anvil ## Run every test: unit, differential, stateful, parity, sizes, integration
 	@$(RUN) python scripts/_ci/check_sizes.py

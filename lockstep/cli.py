@@ -95,7 +95,13 @@ def fuzz_command(
         reports = report_paths(values["report"])
         adapter, configs = build(values)
         plan = Plan(
-            adapter, values["steps"], values["seed"], configs, values["engine"], values["length"]
+            adapter,
+            values["steps"],
+            values["seed"],
+            configs,
+            values["engine"],
+            values["length"],
+            coverage=values["coverage"],
         )
         raise SystemExit(fuzz(plan, values["processes"], reports, directory))
 

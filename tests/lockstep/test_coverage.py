@@ -320,3 +320,20 @@ def test_reading_gives_what_is_new():
     engine.call(CALLER, twin.address, abi.encoder("open(uint256)")(9))
     (new,) = [item for item in recorder.read(engine, coverage) if isinstance(item, Branch)]
     assert (new.text, new.outcome) == ("amount >= MINIMUM", False)
+
+
+def test_each_line_of_a_source_has_its_status(contract):
+    coverage = Coverage()
+    contract.call("sign", 0)
+    contract.call("choice", 11)
+    coverage.all, coverage.hit = EVERYTHING, contract.hit()
+    lines = coverage.lines(PATHS, "\n".join(TEXT), {_false("x > 10"): "as a test"})
+    status = {line.text.strip(): (line.status, line.notes) for line in lines}
+    assert status['"""'] == ("no code", [])
+    assert status["self.total += 1"] == ("hit", [])
+    assert status["return -1"] == ("missed", [])
+    assert status["if x < 0:"] == ("partly", ["x < 0 is never true"])
+    assert status["return BASE if x > 10 else x"] == (
+        "unreachable",
+        ["x > 10 is never false: as a test"],
+    )
