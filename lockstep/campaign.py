@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 from lockstep.adapter import Adapter, Config, Twin
 from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
+from lockstep.corpus import Corpus, Finds
 from lockstep.coverage.recorder import Recorder, recorder_of
 from lockstep.engines.base import open_engine
+from lockstep.guidance import outcome as named_outcome
 from lockstep.regression import write_regression
 from lockstep.shrink import shrink
 from lockstep.step import Step
@@ -23,6 +25,9 @@ from lockstep.tally import AGREED, STOPPED, Pace, Tally
 
 LENGTH = 20_000  # steps of a chain: bounds the memory and the time to shrink
 WHOLE_EVERY = 2_000
+LONGEST_ENTRY = 1_000  # of the corpus that begins a chain; longer ones wait to be shortened
+FOLLOWING = 200  # steps after such a beginning
+CORPUS_SHARE = 4  # one in so many steps at most is one of these chains
 SAMPLE_EVERY = 2_000
 
 
@@ -52,19 +57,50 @@ class Plan(NamedTuple):
     length: int = LENGTH
     whole_every: int = WHOLE_EVERY
     coverage: bool = False  # of the contracts, if the adapter is Compiled and the engine can
+    corpus: Corpus | None = None
 
     def recorder(self) -> Recorder | None:
         return recorder_of(self.adapter, self.engine) if self.coverage else None
 
     def chains(self) -> list[tuple[int, int, Config]]:
-        """(number, steps, config) of every chain; the configs take turns."""
-        count = -(-self.steps // self.length)
+        """(number, steps, config) of every chain; the configs take turns.
+
+        Those that begin with an entry of the corpus come first and have numbers after the others',
+        whose seeds are the same with a corpus and without. Their configs name the "entry".
+        """
+        begun = self._begun()
+        rest = self.steps - sum(steps for steps, _ in begun)
+        count = -(-rest // self.length)
         chains = []
+        for i, (steps, config) in enumerate(begun, count):
+            own = {"seed": derived_seed(self.seed, i), "chain": i, "chains": count + len(begun)}
+            chains.append((i, steps, {**config, **own}))
         for i in range(count):
-            steps = min(self.length, self.steps - i * self.length)
-            own = {"seed": derived_seed(self.seed, i), "chain": i, "chains": count}
+            steps = min(self.length, rest - i * self.length)
+            own = {"seed": derived_seed(self.seed, i), "chain": i, "chains": count + len(begun)}
             chains.append((i, steps, {**self.configs[i % len(self.configs)], **own}))
         return chains
+
+    def _begun(self) -> list[tuple[int, Config]]:
+        """Steps and configs of the chains that begin with an entry: a share of all steps, which
+        ones the seed decides if they are too many."""
+        if self.corpus is None:
+            return []
+        entries = [
+            (config, entry)
+            for config in self.configs
+            for entry in self.corpus.fitting(config)
+            if len(entry.steps) <= LONGEST_ENTRY
+        ]
+        random.Random(self.seed).shuffle(entries)
+        left = self.steps // CORPUS_SHARE
+        begun: list[tuple[int, Config]] = []
+        for config, entry in entries:
+            steps = min(len(entry.steps) + FOLLOWING, self.length)
+            if steps <= left:
+                left -= steps
+                begun.append((steps, {**config, "entry": entry.digest}))
+        return begun
 
 
 class Result(NamedTuple):
@@ -89,8 +125,12 @@ def run_chain(
     adapter = recorder.begin(tally.coverage) if recorder else plan.adapter
     checker = None
     began, outcome, done = time.time(), STOPPED, 0
+    beginning = iter(plan.corpus.begin(config) if plan.corpus else ())
+    finds = Finds(plan.adapter, plan.corpus, config, tally.features)
 
     def draw(twin: Twin) -> Step:
+        for step in beginning:
+            return step
         return generate(twin, rng)
 
     # A chain makes no cycles worth looking for; the collector would walk its whole history.
@@ -98,9 +138,14 @@ def run_chain(
     try:
         checker = Checker(adapter, engine, config, plan.whole_every)
         for size in batch_sizes(length):
+            reached: list[str] = []
             for step, result in checker.batch(draw, size):
                 key = (step.action, step.aim, result.ok, result.changed, result.reason)
-                counts[key] = counts.get(key, 0) + 1
+                count = counts.get(key, 0)
+                counts[key] = count + 1
+                if not count:
+                    reached.append(named_outcome(step.action, result.ok, result.reason))
+            finds.note(reached, checker)
             if (done + size) // SAMPLE_EVERY > done // SAMPLE_EVERY:
                 tally.sample(checker.twin)
             done += size
@@ -113,6 +158,7 @@ def run_chain(
         return Divergence(found.kind, found.text, history, config, plan.engine, number)
     finally:
         if checker is not None:
+            tally.found += finds.save(checker)
             tally.add_chain(number, checker, began, outcome)
         if recorder is not None:
             recorder.read(engine, tally.coverage)

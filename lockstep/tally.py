@@ -3,11 +3,13 @@
 import os
 import platform
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lockstep.adapter import Adapter, Twin
 from lockstep.checker import Checker
 from lockstep.coverage.record import Coverage
+from lockstep.guidance import boundary_table, outcome
 from lockstep.samples import Histogram, Line, Sampled, kept
 
 Key = tuple[str, str, bool, bool, str]  # action, aim, succeeded, changed state, revert reason
@@ -69,6 +71,8 @@ class Tally:
         }
         self.lines: list[Line] = []
         self.coverage = Coverage()
+        self.features: dict[str, int] = {}  # what twins name; outcomes are in `counts`
+        self.found: list[Path] = []  # written to the corpus
 
     @property
     def steps(self) -> int:
@@ -118,6 +122,17 @@ class Tally:
             self.histograms[name].merge(histogram)
         self._add_lines(other.lines)
         self.coverage.merge(other.coverage)
+        for name, count in other.features.items():
+            self.features[name] = self.features.get(name, 0) + count
+        self.found += other.found
+
+    def reached(self) -> dict[str, int]:
+        """How often each feature was reached, outcomes included."""
+        reached = dict(self.features)
+        for (action, _, ok, _, reason), count in self.counts.items():
+            name = outcome(action, ok, reason)
+            reached[name] = reached.get(name, 0) + count
+        return reached
 
     def summary(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
@@ -157,6 +172,8 @@ class Tally:
                 name: {"sentence": self.sentences[name], "checked": count}
                 for name, count in self.checked.items()
             },
+            "features": dict(sorted(self.features.items())),
+            "boundaries": boundary_table(self.features),
             "distributions": {name: item.summary() for name, item in self.histograms.items()},
             "coverage": self.coverage.summary(),
             "series": [line.summary() for line in self.lines],

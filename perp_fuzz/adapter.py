@@ -26,6 +26,7 @@ from perp_fuzz.deployment import (
     deploy,
     sources,
 )
+from perp_fuzz.features import Features
 from perp_fuzz.generator import OF_POSITION, Generator
 from perp_fuzz.samples import MEASURES, Watch
 from perp_fuzz.words import Word, Words
@@ -51,6 +52,7 @@ class PerpTwin:
         self.seen = Observation(system.market)
         self.watch = Watch(system.market)
         self.counts = Counts(self.seen, self.watch)
+        self._features = Features(system)
         self.now = system.chain.timestamp
         self.live = self.seen.live
         self.hook = NO_HOOK
@@ -77,15 +79,18 @@ class PerpTwin:
         first = step.args[0] if step.args else 0
         is_about = step.action in ABOUT_POSITION and isinstance(first, int)
         seen.begin(step.action, int(first) if is_about else 0)
+        self._features.begin(step)
         try:
             value = self.codec.call_model(step.action, step.actor, step.args)
         except Revert as revert:
             seen.end(False)
+            self._features.end(step, False, [])
             output = abi.error_string(revert.reason) if revert.reason else b""
             return ModelResult(False, output, [], revert.reason, None, False)
         self.words.note()
         seen.end(True)
         events = chain.events
+        self._features.end(step, True, events)
         self.counts.note(step, events)
         if step.action in ABOUT_TOKEN:
             self._note_token(step)
@@ -168,6 +173,14 @@ class PerpTwin:
 
     def series(self) -> Sequence[Series]:
         return self.watch.series()
+
+    def credit_to(self, aims: Callable[[list[str]], None]) -> None:
+        """Have it told which sides of boundaries a step has reached."""
+        self._features.learn = aims
+
+    def features(self) -> list[str]:
+        """Names of what was reached since this was last asked."""
+        return self._features.take()
 
     def logs_of(self, events: Iterable[Event]) -> list[Log]:
         """What the contracts log for these events."""

@@ -15,6 +15,7 @@ from lockstep.edges import find_edge
 from lockstep.prices import PricePoint
 from lockstep.step import Step
 from perp_fuzz.actions import ACTIONS, HOOKS, INTRUSIONS, NO_HOOK
+from perp_fuzz.aims import Aims
 from perp_fuzz.deployment import (
     ADDRESSES,
     ATTACKER,
@@ -52,6 +53,7 @@ EDGE_SHARE = 0.12
 CROWD = 160  # open positions above which closing is preferred
 HERD_SHARE = 0.0004  # of steps that begin a herd
 DROUGHT_SHARE = 0.0015  # of steps that begin a drought
+AIM_SHARE = 0.04  # of steps that look for a side of a boundary that was rare so far
 IN_FRONT_SHARE = 0.001  # of steps that look whether deleveraging can be crowded
 ABANDONED_SHARE = 0.0003  # of steps that begin a week without prices
 AT_RESERVE = 5  # the kind of an aimed open that uses up the pool's free cash
@@ -105,6 +107,8 @@ class Generator:
         self.episode: Iterator[tuple[Drawn, str]] = iter(())
         self.at = twin.now
         self._marks: Marks | None = None  # as of `at`, worked out when first asked for
+        self.aims = Aims(self)
+        twin.credit_to(self.aims.credit)
         self.setup = iter((("publish", None), *(("deposit", lp) for lp in LPS)))
 
     def step(self, rng: random.Random) -> Step:
@@ -131,6 +135,8 @@ class Generator:
         scripted = next(self.episode, None)
         if scripted is not None:
             return self._step(*scripted)
+        if rng.random() < AIM_SHARE and (aimed := self.aims.draw(rng)) is not None:
+            return self._step(aimed, "edge")
         name = self._choose(rng)
         chance = rng.random()
         if self.on_edge and not self._keeps_fee() and rng.random() < 0.5:
