@@ -7,7 +7,6 @@ elsewhere (P7), so what holds here holds there.
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -39,7 +38,9 @@ class Observation:
     ok: bool = True
     events: list[Event] = field(default_factory=list)
     names: set[str] = field(default_factory=set)  # of the events
+    sources: set[str] = field(default_factory=set)  # addresses of the events
     changed: dict[int, Position | None] = field(default_factory=dict)  # before the transaction
+    altered: list[int] = field(default_factory=list)  # those of them with other figures
     donated: dict[str, int] = field(default_factory=dict)  # tokens sent to a contract unasked
     pool_flow: int = 0  # what should be the pool's cash, from its events
     pool_result: int = 0  # losses collected less profits owed, from the pool's events
@@ -82,7 +83,8 @@ class Observation:
         market, engine = self.market, self.market.engine
         chain = market.chain
         self.ok = ok
-        self.events, self.names, self.changed = [], set(), {}
+        self.events, self.changed, self.altered = [], {}, []
+        self.names, self.sources = set(), set()
         self.market_was, self.engine_was = chain.before(market), chain.before(engine)
         self.earlier = self.measured
         self.measured = (chain.timestamp, engine._present_maintenance())
@@ -95,14 +97,16 @@ class Observation:
                 changed[key] = old
         if engine._deficit_start != self.engine_was["_deficit_start"]:
             self.drawn = 0
-        names, notes = self.names, self._notes
-        for _, name, fields in events:
+        names, sources, notes = self.names, self.sources, self._notes
+        for address, name, fields in events:
             names.add(name)
+            sources.add(address)
             if name in notes:
                 notes[name](fields)
         for position_id, before in changed.items():
             now = positions[position_id]
             if now is None or before is None or not has_same_figures(now, before):
+                self.altered.append(position_id)
                 self._rank(position_id, now)
 
     def _note_deposit(self, fields: tuple[Any, ...]) -> None:
@@ -198,11 +202,9 @@ def untouched_others(seen: Observation) -> str | None:
     named = {seen.position_id}
     if not seen.names.isdisjoint(NAMED):
         named.update(fields[0] for _, name, fields in seen.events if name in NAMED)
-    for position_id, before in seen.changed.items():
-        if before is None or position_id in named:
-            continue
-        now = seen.market._positions[position_id]
-        if now is None or not has_same_figures(now, before):
+    for position_id in seen.altered:
+        before, now = seen.changed[position_id], seen.market._positions[position_id]
+        if position_id not in named and before is not None:
             return f"{seen.action} changed position {position_id} from {before} to {now}"
     return None
 
@@ -265,13 +267,15 @@ def liquidated_completely(seen: Observation) -> str | None:
     market = seen.market
     if not seen.ok or market._backlog or market._halted or not _swept(seen):
         return None
-    marks = market._load_marks()
+    marks = market._marks
     if not seen.turn % WALK_EVERY:
         for position_id, p in live(seen):
             if market._is_liquidatable(p, marks):
                 return f"position {position_id} is liquidatable after {seen.action}: {p}"
     price = marks.price * constants.FUNDING_PRECISION
     for list_id, ranks in enumerate(seen.ranked):
+        if not ranks:
+            continue
         side, tier = divmod(list_id, constants.TIERS)
         fraction = marks.terms.maintenance_fractions[tier]
         needed = fixed_point._mul_div_up(price, fraction, constants.WAD) + marks.funding[side]
@@ -308,7 +312,7 @@ def healthy_spared(seen: Observation) -> str | None:
         if position is None or position_id in twice:
             return f"position {position_id} was liquidated twice or never open"
         twice.add(position_id)
-        if not market._is_liquidatable(position, market._load_marks()):
+        if not market._is_liquidatable(position, market._marks):
             return f"position {position_id} was healthy: {position}"
     return None
 
@@ -424,14 +428,14 @@ def initial_margin_met(seen: Observation) -> str | None:
     position = market._positions[seen.position_id]
     if position is None:
         return f"position {seen.position_id} is not open after {seen.action}"
-    marks = market._load_marks()
+    marks = market._marks
     book = market._book_state(marks)
     loss = min(market._value(position, position.size, marks.price, marks), 0)
     engine = market.engine
     fraction = engine._initial_fraction(position.tier, engine._reserved(book), book.cash)
-    needed = Fraction(position.size * marks.price * fraction, market.NOTIONAL_SCALE * constants.WAD)
-    if position.margin + loss < needed:
-        return f"margin {position.margin} with loss {loss} is below {float(needed)}"
+    needed = position.size * marks.price * fraction
+    if (position.margin + loss) * market.NOTIONAL_SCALE * constants.WAD < needed:
+        return f"margin {position.margin} with loss {loss} is below a fraction of {fraction}"
     return None
 
 
@@ -441,7 +445,7 @@ def reduced_is_healthy(seen: Observation) -> str | None:
     if not seen.ok or seen.action != "reduce":
         return None
     position = market._positions[seen.position_id]
-    if position is None or market._is_liquidatable(position, market._load_marks()):
+    if position is None or market._is_liquidatable(position, market._marks):
         return f"position {seen.position_id} after reduce: {position}"
     return None
 
@@ -560,16 +564,15 @@ def rounding_favours_protocol(seen: Observation) -> str | None:
     """I-18: equity is below its exact value, a requirement above, both by less than a unit."""
     market = seen.market
     marks = market._accrued()
+    value_unit, unit = market.VALUE_SCALE, market.NOTIONAL_SCALE * constants.WAD
     for position_id, p in sample(seen):
         equity, requirement = market._health(p, marks)
         gain = (marks.price - p.entry_price) * (1 if p.side == constants.LONG else -1)
         paid = marks.funding[p.side] - p.entry_funding
-        exact = p.margin + Fraction(
-            p.size * (gain * constants.FUNDING_PRECISION - paid), market.VALUE_SCALE
-        )
-        fraction = marks.terms.maintenance_fractions[p.tier]
-        needed = Fraction(p.size * marks.price * fraction, market.NOTIONAL_SCALE * constants.WAD)
-        if not (0 <= exact - equity < 1 and 0 <= requirement - needed < 1):
+        exact = p.margin * value_unit + p.size * (gain * constants.FUNDING_PRECISION - paid)
+        needed = p.size * marks.price * marks.terms.maintenance_fractions[p.tier]
+        missing, spare = exact - equity * value_unit, requirement * unit - needed
+        if not (0 <= missing < value_unit and 0 <= spare < unit):
             return f"position {position_id}: equity {equity}, requirement {requirement}"
     return None
 
@@ -919,7 +922,9 @@ def roles_move_nothing(seen: Observation) -> str | None:
     if not seen.ok:
         return None
     roles = (engine.configurator, market.factory.address)
-    names = {name for address, name, _ in seen.events if address in roles}
+    names: set[str] = set()
+    if not seen.sources.isdisjoint(roles):
+        names = {name for address, name, _ in seen.events if address in roles}
     if names and "MarketCreated" not in names:
         pool, token = market.pool, market.token
         kept = (
