@@ -1,0 +1,78 @@
+"""Many pieces of work, each in a process of its own, some at a time."""
+
+import multiprocessing
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple
+
+MEMORY = 4 << 30  # bytes of address space: a mutant may want them all
+
+
+class Done(NamedTuple):
+    item: Any
+    value: Any = None
+    failure: str = ""  # "hang" or "died" instead of a value
+
+
+def each(
+    items: Sequence[Any],
+    work: Callable[[Any], Any],
+    processes: int,
+    limit: Callable[[Any], float],
+) -> Iterator[Done]:
+    """work(item) for each, as they finish. Who takes longer than limit(item) seconds is ended.
+
+    Closing the iterator, or Ctrl-C, ends what is running.
+    """
+    context = multiprocessing.get_context("fork")
+    waiting = list(reversed(items))
+    running: dict[Connection, tuple[Any, BaseProcess, float]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                item = waiting.pop()
+                mine, its = context.Pipe(duplex=False)
+                worker: BaseProcess = context.Process(target=_work, args=(work, item, its), daemon=True)
+                worker.start()
+                its.close()
+                running[mine] = (item, worker, time.monotonic() + limit(item))
+            ready = wait(list(running), 0.5)
+            late = [
+                connection
+                for connection, (_, _, deadline) in running.items()
+                if connection not in ready and time.monotonic() > deadline
+            ]
+            for connection in (*ready, *late):
+                assert isinstance(connection, Connection)
+                item, worker, _ = running.pop(connection)
+                done = (
+                    Done(item, failure="hang")
+                    if connection in late
+                    else _received(item, connection)
+                )
+                if connection in late:
+                    worker.kill()
+                worker.join()
+                connection.close()
+                yield done
+    finally:
+        for _, left, _ in running.values():
+            left.kill()
+            left.join()
+
+
+def _received(item: Any, connection: Connection) -> Done:
+    try:
+        return Done(item, connection.recv())
+    except EOFError:
+        return Done(item, failure="died")
+
+
+def _work(work: Callable[[Any], Any], item: Any, connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    connection.send(work(item))

@@ -1,0 +1,266 @@
+"""From mutants to verdicts: compile each once, drop duplicates, hunt the rest, all on disk."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from lockstep.errors import InputError
+from lockstep.mutation.compilation import InvalidMutant, compile_initcode, digest, tree_digest
+from lockstep.mutation.hunt import KILLED, Verdict, hunt
+from lockstep.mutation.mutants import Mutant
+from lockstep.mutation.planting import code_digest, planted_code
+from lockstep.mutation.processes import Done, each
+from lockstep.mutation.project import Project
+from lockstep.mutation.python_source import Vocabulary, python_mutants
+from lockstep.mutation.results import Results
+from lockstep.mutation.vyper_source import reached, vyper_mutants
+
+INVALID, DUPLICATE, SAME = "invalid", "duplicate", "same"
+COMPILE_SECONDS = 300.0
+GRACE_SECONDS = 20.0  # beyond a hunt's own time: a step of a mutant may never end
+BASELINE_SECONDS = 5.0
+
+Tell = Callable[[str, int, int], None]  # what, done, in all
+
+
+class Entry(NamedTuple):
+    """A mutant and what became of it."""
+
+    mutant: Mutant
+    outcome: str  # of the hunt, or invalid, duplicate, same
+    text: str = ""  # the compiler's words, or the id of the first of the duplicates
+    verdict: Verdict | None = None
+
+
+class Unfinished(Exception):
+    """Ctrl-C. `entries` is what was done."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        super().__init__("interrupted")
+        self.entries = entries
+
+
+class Compiled(NamedTuple):
+    outcome: str  # "compiled", "invalid" or "same"
+    text: str = ""
+    digest: str = ""
+    codes: Mapping[str, bytes] = {}  # deployables that differ from the original
+
+
+def all_mutants(project: Project) -> tuple[list[Mutant], list[Mutant]]:
+    """Of the contracts and of the model, all there are."""
+    contracts = [item for file in project.contracts for item in vyper_mutants(file, project.root)]
+    texts = {file: (project.root / file).read_text() for file in project.model}
+    words = Vocabulary(texts)
+    model = [
+        item
+        for file in project.model
+        for item in python_mutants(file, project.root, words, project.unmutated)
+    ]
+    return contracts, model
+
+
+class Runner:
+    """One run over chosen mutants."""
+
+    def __init__(
+        self, project: Project, seed: int, seconds: float, processes: int, tell: Tell
+    ) -> None:
+        self.project = project
+        self.seed = seed
+        self.seconds = seconds
+        self.processes = processes
+        self.tell = tell
+        root, base = project.root, project.root / project.results
+        vyper = [path for path in project.inputs if path.endswith((".vy", ".vyi"))]
+        compiler = f"{version('vyper')} {_own_digest('compilation.py')}"
+        sources = _short(f"{tree_digest(root, vyper)} {compiler}")
+        inputs = f"{tree_digest(root, project.inputs)} {_own_digest('hunt.py', 'planting.py')}"
+        self._compiled = Results(base, "compiled", sources)
+        self._hunted = Results(base, "hunted", _short(f"{inputs} {compiler} {seed}"))
+        self._texts: dict[str, str] = {}
+        self._original: dict[str, bytes] = {}
+        self._reached: dict[str, set[tuple[str, str]]] = {}
+
+    def run(self, mutants: Sequence[Mutant], least: Mapping[str, float]) -> list[Entry]:
+        """What becomes of each, in their order. `least` has the seconds allowed for some by id,
+        if not the usual. Raises Unfinished on Ctrl-C; what was done is on disk.
+        """
+        entries: dict[str, Entry] = {}
+        try:
+            codes = self._compile_all(mutants, entries)
+            self._hunt_all([item for item in mutants if item.id in codes], codes, least, entries)
+        except KeyboardInterrupt:
+            raise Unfinished([entries[i.id] for i in mutants if i.id in entries]) from None
+        return [entries[item.id] for item in mutants]
+
+    # Compiling
+
+    def _compile_all(
+        self, mutants: Sequence[Mutant], entries: dict[str, Entry]
+    ) -> dict[str, Compiled]:
+        compiled: dict[str, Compiled] = {}
+        missing = []
+        for mutant in mutants:
+            if mutant.file.endswith(".py"):
+                compiled[mutant.id] = self._model_code(mutant)
+                continue
+            found = self._compiled.get(mutant.id)
+            if found is None:
+                missing.append(mutant)
+            else:
+                codes = {name: bytes.fromhex(code) for name, code in found.pop("codes").items()}
+                compiled[mutant.id] = Compiled(**found, codes=codes)
+        if missing:
+            self._know_originals()
+            self.tell("compiled", 0, len(missing))
+        for done in each(missing, self._compile, self.processes, lambda _: COMPILE_SECONDS):
+            result = (
+                done.value if not done.failure else Compiled(INVALID, f"compiler: {done.failure}")
+            )
+            compiled[done.item.id] = result
+            content = result._asdict()
+            content["codes"] = {name: code.hex() for name, code in result.codes.items()}
+            self._compiled.put(done.item.id, content)
+            self.tell("compiled", len(compiled), len(mutants))
+        return self._unique(mutants, compiled, entries)
+
+    def _unique(
+        self, mutants: Sequence[Mutant], compiled: dict[str, Compiled], entries: dict[str, Entry]
+    ) -> dict[str, Compiled]:
+        first: dict[str, str] = {}
+        unique = {}
+        for mutant in mutants:
+            result = compiled[mutant.id]
+            if result.outcome != "compiled":
+                entries[mutant.id] = Entry(mutant, result.outcome, result.text)
+            elif result.digest in first:
+                entries[mutant.id] = Entry(mutant, DUPLICATE, first[result.digest])
+            else:
+                first[result.digest] = mutant.id
+                unique[mutant.id] = result
+        return unique
+
+    def _know_originals(self) -> None:
+        """Initcode of every deployable, and the functions it contains."""
+        for name, path in self.project.deployables.items():
+            self._original[name] = compile_initcode(path, self.project.root, {})
+            self._reached[name] = reached(self.project.root / path, self.project.root)
+
+    def _compile(self, mutant: Mutant) -> Compiled:
+        text = mutant.apply(self._text(mutant.file))
+        codes = {}
+        try:
+            for name in self._affected(mutant):
+                path = self.project.deployables[name]
+                code = compile_initcode(path, self.project.root, {mutant.file: text})
+                if code != self._original[name]:
+                    codes[name] = code
+        except InvalidMutant as error:
+            return Compiled(INVALID, str(error))
+        return Compiled("compiled" if codes else SAME, "", digest(codes), codes)
+
+    def _affected(self, mutant: Mutant) -> list[str]:
+        """Deployables that contain the function, or of a constant any function of its file."""
+        names = []
+        for name, path in self.project.deployables.items():
+            functions = self._reached[name]
+            of_file = path == mutant.file or any(file == mutant.file for file, _ in functions)
+            if mutant.function:
+                if (mutant.file, mutant.function) in functions:
+                    names.append(name)
+            elif of_file or not any(mutant.file == p for p in self.project.deployables.values()):
+                names.append(name)
+        return names
+
+    def _model_code(self, mutant: Mutant) -> Compiled:
+        try:
+            found = code_digest(mutant.file, mutant.apply(self._text(mutant.file)))
+        except (SyntaxError, ValueError) as error:
+            return Compiled(INVALID, f"{type(error).__name__}: {error}")
+        return Compiled("compiled" if found else SAME, "", found)
+
+    def _text(self, file: str) -> str:
+        if file not in self._texts:
+            self._texts[file] = (self.project.root / file).read_text()
+        return self._texts[file]
+
+    # Hunting
+
+    def _hunt_all(
+        self,
+        mutants: Sequence[Mutant],
+        codes: Mapping[str, Compiled],
+        least: Mapping[str, float],
+        entries: dict[str, Entry],
+    ) -> None:
+        missing = []
+        for mutant in mutants:
+            verdict = self._known(mutant, least.get(mutant.id, self.seconds))
+            if verdict is None:
+                missing.append(mutant)
+            else:
+                entries[mutant.id] = Entry(mutant, verdict.outcome, "", verdict)
+        if missing:
+            self._check_baseline()
+            self.tell("hunted", 0, len(missing))
+
+        def limit(mutant: Mutant) -> float:
+            return least.get(mutant.id, self.seconds)
+
+        def work(mutant: Mutant) -> Verdict:
+            return self._hunt(mutant, codes[mutant.id].codes, limit(mutant))
+
+        workers = each(missing, work, self.processes, lambda item: limit(item) + GRACE_SECONDS)
+        for number, done in enumerate(workers, 1):
+            verdict = self._verdict(done, limit(done.item))
+            entries[done.item.id] = Entry(done.item, verdict.outcome, "", verdict)
+            self._hunted.put(done.item.id, verdict._asdict())
+            self.tell("hunted", number, len(missing))
+
+    def _known(self, mutant: Mutant, seconds: float) -> Verdict | None:
+        found = self._hunted.get(mutant.id)
+        if found is None:
+            return None
+        verdict = Verdict(**found)
+        if verdict.outcome == KILLED:
+            return verdict if verdict.seconds <= seconds else None
+        return verdict if verdict.limit >= seconds else None
+
+    def _hunt(self, mutant: Mutant, codes: Mapping[str, bytes], seconds: float) -> Verdict:
+        project = self.project
+        adapter = project.build(codes)
+        if codes:
+            return hunt(adapter, project.configs, self.seed, seconds)
+        with planted_code({mutant.file: mutant.apply(self._text(mutant.file))}):
+            return hunt(adapter, project.configs, self.seed, seconds)
+
+    @staticmethod
+    def _verdict(done: Done, seconds: float) -> Verdict:
+        if done.failure:
+            text = "a step never ends" if done.failure == "hang" else "the process died"
+            return Verdict(KILLED, done.failure, text, seconds=seconds, limit=seconds)
+        verdict: Verdict = done.value
+        return verdict
+
+    def _check_baseline(self) -> None:
+        """Without a mutant nothing may be found, or every mutant would be 'killed'."""
+        self.tell("baseline", 0, 1)
+        project = self.project
+        verdict = hunt(project.build({}), project.configs, self.seed, BASELINE_SECONDS)
+        if verdict.outcome == KILLED:
+            raise InputError(
+                f"without a mutant the campaign finds {verdict.kind}: {verdict.text}; "
+                "repair that first"
+            )
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _own_digest(*names: str) -> str:
+    """Of the code that decides what comes out."""
+    return tree_digest(Path(__file__).parent, names)
