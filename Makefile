@@ -4,12 +4,12 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help setup python anvil fuzz test unit gas bench planted isolation solvency crashes size lint
-.PHONY: example format lock clean
+.PHONY: example mutants format lock clean
 
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
 # environment carries it past the shell's parser.
 VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES COVERAGE UPDATE ONLY \
-  PAIRS DATA POSITIONS CRASH
+  PAIRS DATA POSITIONS CRASH ALL LIMIT
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
@@ -58,6 +58,10 @@ example: python ## Fuzz a second protocol, a vault with a fee (STEPS= SEED= ENGI
 planted: python ## Plant each known bug and show that the fuzzer catches it (ONLY=name STEPS= SEED=)
 	@$(RUN) options planted ONLY STEPS SEED PROCESSES REPORT
 
+mutants: python ## Change contracts and model in small ways and show that a campaign notices
+## ONLY=id,file,operator ALL=1 (every mutant, not a sample) SEED=1 LIMIT=60 (seconds each) PROCESSES= REPORT=file
+	@$(RUN) options mutants ONLY ALL SEED LIMIT PROCESSES REPORT
+
 solvency: python ## Compare solvency() with the sum over positions at every step (STEPS= SEED=)
 	@$(RUN) options solvency STEPS SEED
 
@@ -91,6 +95,6 @@ lock: ## Pin the requirements anew (needs uv)
 	done
 
 clean: ## Remove everything make installed or built
-	@rm -rf .venv node_modules .setup.lock .ape .build .cache .hypothesis \
+	@rm -rf .venv node_modules .setup.lock .ape .build .cache .mutants .hypothesis \
 	  .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,6 +12,10 @@ from lockstep.step import ModelResult, Step
 Config = dict[str, Any]
 
 
+class Refusal(bytes):
+    """Expected output of a view that reverts: its revert data."""
+
+
 class Twin(Protocol):
     """One deployed system and its model, at one moment."""
 
@@ -33,7 +37,8 @@ class Twin(Protocol):
         """The whole observable state, per the model. Signed values as unsigned words."""
 
     def views(self) -> Iterable[tuple[str, bytes, bytes, str]]:
-        """(address, calldata, expected output, label), sampled at intervals."""
+        """(address, calldata, expected output, label), sampled at intervals. An expected output
+        that is a Refusal is that of a revert."""
 
     def word_name(self, address: str, slot: int) -> str:
         """A storage word in words, for a report."""

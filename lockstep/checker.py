@@ -9,7 +9,7 @@ names it exactly.
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
-from lockstep.adapter import Adapter, Config, Invariant, Twin
+from lockstep.adapter import Adapter, Config, Invariant, Refusal, Twin
 from lockstep.compare import Mismatch, outcome_mismatch, view_mismatch, word_mismatch
 from lockstep.engines.base import Engine, EngineError, open_engine
 from lockstep.step import ModelResult, Step
@@ -191,7 +191,8 @@ class Checker:
                 raise word_mismatch(self.twin, address, slot, value, storage(address, slot))
         for address, data, expected, label in self.twin.views():
             got = self.engine.view(address, data)
-            if not got.ok or got.output != expected:
+            is_refused = isinstance(expected, Refusal)
+            if got.ok is is_refused or got.halted or got.output != expected:
                 raise view_mismatch(label, expected, got)
 
     def finish(self) -> None:

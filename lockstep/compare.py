@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from lockstep.abi import revert_reason, show_log, signed
-from lockstep.adapter import Twin
+from lockstep.adapter import Refusal, Twin
 from lockstep.engines.base import Log, Outcome
 from lockstep.step import ModelResult
 
@@ -65,7 +65,10 @@ def view_mismatch(label: str, expected: bytes, got: Outcome) -> Mismatch:
         found = show_output(got.output)
     else:
         found = f"a revert with {revert_reason(got.output)}"
-    return Mismatch("view", f"view {label}: expected {show_output(expected)}, got {found}")
+    wanted = show_output(expected)
+    if isinstance(expected, Refusal):
+        wanted = f"a revert with {revert_reason(expected)}"
+    return Mismatch("view", f"view {label}: expected {wanted}, got {found}")
 
 
 def show_int(value: int) -> str:

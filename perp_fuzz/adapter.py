@@ -29,6 +29,7 @@ from perp_fuzz.deployment import (
 from perp_fuzz.features import Features
 from perp_fuzz.generator import OF_POSITION, Generator
 from perp_fuzz.samples import MEASURES, Watch
+from perp_fuzz.view_checks import ViewChecks
 from perp_fuzz.words import Word, Words
 from python_model.evm import Event, Revert
 from python_model.invariants import INVARIANTS, Observation
@@ -71,6 +72,8 @@ class PerpTwin:
             )
             for event, encode in _events_of(artifacts[name].abi).items()
         }
+
+        self._view_checks = ViewChecks(engine, self, artifacts)
 
     def execute_model(self, step: Step) -> ModelResult:
         chain = self.system.chain
@@ -156,6 +159,7 @@ class PerpTwin:
                 expected = abi.word(getattr(pool, name)(amount))
                 yield pool.address, encode(amount), expected, f"{name}({amount})"
         yield pool.address, _TOTAL_ASSETS(), abi.word(pool.totalAssets()), "totalAssets()"
+        yield from self._view_checks()
 
     def word_name(self, address: str, slot: int) -> str:
         return self.words.name(address, slot)

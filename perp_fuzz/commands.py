@@ -14,6 +14,7 @@ from perp_fuzz.bench import measure, show
 from perp_fuzz.deployment import DEFAULT_RISK
 from perp_fuzz.gas_command import gas_command
 from perp_fuzz.isolation_command import isolation_command
+from perp_fuzz.mutants_command import mutants_command
 from perp_fuzz.planted_command import planted_command
 from perp_fuzz.solvency_command import solvency_command
 from simulation.command import crashes_command
@@ -98,6 +99,7 @@ main.add_command(
 main.add_command(crashes_command())
 main.add_command(gas_command())
 main.add_command(isolation_command())
+main.add_command(mutants_command(configs([6, 8, 18])))
 main.add_command(planted_command(configs([6, 8, 18])))
 main.add_command(solvency_command(configs([6, 8, 18])))
 

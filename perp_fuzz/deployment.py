@@ -51,6 +51,7 @@ CONTRACTS = (
     "Configurator",
     "SignedPriceFeed",
     "AggregatorPriceFeed",
+    "MarketLens",
     "testing/AggregatorMock",
     "testing/PriceRelay",
 )

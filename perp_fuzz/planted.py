@@ -5,14 +5,12 @@ run the code of the edited text for as long as the bug is planted; no file is to
 in both forms alike is one that the comparison cannot see: an invariant has to.
 """
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
-from types import CodeType, FunctionType, ModuleType
 from typing import NamedTuple
 
 from lockstep.errors import InputError
+from lockstep.mutation.planting import planted_code
 from perp_fuzz.deployment import ROOT
 
 MARKET = "contracts/PerpMarket.vy"
@@ -90,56 +88,8 @@ def planted(bug: Bug) -> Iterator[dict[str, str]]:
     """Plants the model's part of a bug for the duration; gives the contracts' part to compile."""
     texts = bug.texts()
     contracts = {file: text for file, text in texts.items() if file.startswith("contracts/")}
-    model = {file: text for file, text in texts.items() if file not in contracts}
-    before: list[tuple[FunctionType, CodeType]] = []
-    try:
-        for file, text in model.items():
-            before += _plant(file, text)
+    with planted_code({file: text for file, text in texts.items() if file not in contracts}):
         yield contracts
-    finally:
-        for function, code in before:
-            function.__code__ = code
-
-
-def _plant(file: str, text: str) -> list[tuple[FunctionType, CodeType]]:
-    """Gives the functions of a module the code of `text`; their old code.
-
-    Swapping the code keeps the functions themselves, whoever has imported them.
-    """
-    module = import_module(file.removesuffix(".py").replace("/", "."))
-    changed = dict(_codes(compile(text, str(module.__file__), "exec")))
-    before = []
-    for function in _functions(module):
-        code = changed[function.__qualname__]
-        if _content(code) != _content(function.__code__):
-            before.append((function, function.__code__))
-            function.__code__ = code
-    if not before:
-        raise InputError(f"the edit of {file} changes no function: nothing was planted")
-    return before
-
-
-def _functions(module: ModuleType) -> Iterator[FunctionType]:
-    """Functions and methods written in a module, without their decorators."""
-    owners = [module, *(v for v in vars(module).values() if inspect.isclass(v))]
-    for owner in owners:
-        for value in vars(owner).values():
-            function = inspect.unwrap(value) if inspect.isfunction(value) else None
-            if function is not None and function.__code__.co_filename == module.__file__:
-                yield function
-
-
-def _codes(code: CodeType) -> Iterator[tuple[str, CodeType]]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield constant.co_qualname, constant
-            yield from _codes(constant)
-
-
-def _content(code: CodeType) -> tuple[object, ...]:
-    """What code does, without the lines it stands on."""
-    constants = [_content(c) if isinstance(c, CodeType) else c for c in code.co_consts]
-    return code.co_code, code.co_names, code.co_varnames, constants
 
 
 def choose(names: Sequence[str], bugs: Sequence[Bug]) -> list[Bug]:

@@ -3,14 +3,10 @@
 Exit codes: 0 every bug was caught, 1 one survived or could not be run, 2 bad input, 130 Ctrl-C.
 """
 
-import multiprocessing
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 import click
@@ -21,6 +17,7 @@ from lockstep.adapter import Config
 from lockstep.campaign import Plan, run_campaign
 from lockstep.cli import FuzzCommand, Whole
 from lockstep.errors import InputError
+from lockstep.mutation.processes import each
 from lockstep.report import check_writable, write_report
 from perp_fuzz.adapter import PerpAdapter
 from perp_fuzz.deployment import compile_contracts
@@ -28,7 +25,6 @@ from perp_fuzz.planted import BUGS, Bug, check_texts, choose, planted
 
 STEPS = 100_000
 LENGTH = 20_000
-QUIET_SECONDS = 10  # without a bug decided, say which ones are running
 SHOWN = 64  # characters of what differed
 
 CAUGHT, SURVIVED, ERROR = "caught", "survived", "error"
@@ -74,56 +70,21 @@ def hunt_all(
     tell: Callable[[str], None],
 ) -> tuple[list[Verdict], bool]:
     """Every bug in a process of its own, `processes` at a time; whether Ctrl-C ended it early."""
-    context = multiprocessing.get_context("fork")
-    waiting = list(reversed(bugs))
-    running: dict[Connection, tuple[Bug, BaseProcess]] = {}
     verdicts: dict[str, Verdict] = {}
-
-    def start(bug: Bug) -> None:
-        mine, its = context.Pipe(duplex=False)
-        worker = context.Process(target=_work, args=(bug, configs, steps, seed, its), daemon=True)
-        worker.start()
-        its.close()
-        running[mine] = (bug, worker)
-
     interrupted = False
+
+    def idle(running: list[Bug]) -> None:
+        tell(f"still at {', '.join(bug.id for bug in running)}")
+
     try:
-        while waiting or running:
-            while waiting and len(running) < processes:
-                start(waiting.pop())
-            ready = wait(list(running), QUIET_SECONDS)
-            if not ready:
-                tell(f"still at {', '.join(bug.id for bug, _ in running.values())}")
-            for connection in ready:
-                assert isinstance(connection, Connection)
-                bug, worker = running.pop(connection)
-                verdict = _received(connection, bug)
-                worker.join()
-                verdicts[bug.id] = verdict
-                tell(f"{len(verdicts)} of {len(bugs)}: {_sentence(verdict)}")
+        for done in each(bugs, lambda bug: hunt(bug, configs, steps, seed), processes, idle=idle):
+            bug = done.item
+            text = "its process died without a report"
+            verdicts[bug.id] = done.value or Verdict(bug.id, ERROR, "error", text)
+            tell(f"{len(verdicts)} of {len(bugs)}: {_sentence(verdicts[bug.id])}")
     except KeyboardInterrupt:
         interrupted = True
-        for _, worker in running.values():
-            worker.terminate()
-            worker.join()
     return [verdicts[bug.id] for bug in bugs if bug.id in verdicts], interrupted
-
-
-def _work(
-    bug: Bug, configs: Sequence[Config], steps: int, seed: int, connection: Connection
-) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-    connection.send(hunt(bug, configs, steps, seed))
-
-
-def _received(connection: Connection, bug: Bug) -> Verdict:
-    try:
-        verdict: Verdict = connection.recv()
-    except EOFError:
-        return Verdict(bug.id, ERROR, "error", "its process died without a report")
-    finally:
-        connection.close()
-    return verdict
 
 
 def run(

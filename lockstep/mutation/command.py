@@ -22,7 +22,7 @@ from lockstep.mutation.summary import Summary
 from lockstep.report import check_writable, write_report
 
 SECONDS = 60
-OF_CONTRACTS, OF_MODEL = 520, 160
+OF_CONTRACTS, OF_MODEL = 480, 150
 # What a person says to be equivalent is hunted too, though not for long.
 EQUIVALENT_SECONDS = 5.0
 QUIET_SECONDS = 10.0
@@ -129,7 +129,7 @@ def mutants_command(build: Callable[[], Project], reviewed: Path) -> click.Comma
         only: str | None,
         everything: bool,
         seed: int,
-        seconds: int,
+        limit: int,
         processes: int,
         report: str | None,
     ) -> None:
@@ -141,7 +141,7 @@ def mutants_command(build: Callable[[], Project], reviewed: Path) -> click.Comma
             only=only,
             everything=everything,
             seed=seed,
-            seconds=seconds,
+            seconds=limit,
             processes=processes,
             report=report,
         )
@@ -158,11 +158,11 @@ def mutants_command(build: Callable[[], Project], reviewed: Path) -> click.Comma
             help="Of the sample and of the campaigns.",
         ),
         click.Option(
-            ["--seconds"],
+            ["--limit"],
             type=Whole(1),
             default=SECONDS,
             show_default=True,
-            help="Time in which a mutant must be killed, without compilation.",
+            help="Seconds in which a mutant must be killed, without compilation.",
         ),
         click.Option(
             ["--processes"],

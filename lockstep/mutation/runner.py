@@ -1,6 +1,7 @@
 """From mutants to verdicts: compile each once, drop duplicates, hunt the rest, all on disk."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -75,7 +76,7 @@ class Runner:
         self.tell = tell
         root, base = project.root, project.root / project.results
         vyper = [path for path in project.inputs if path.endswith((".vy", ".vyi"))]
-        compiler = f"{version('vyper')} {_own_digest('compilation.py')}"
+        compiler = version("vyper")
         sources = _short(f"{tree_digest(root, vyper)} {compiler}")
         inputs = f"{tree_digest(root, project.inputs)} {_own_digest('hunt.py', 'planting.py')}"
         self._compiled = Results(base, "compiled", sources)
@@ -163,17 +164,26 @@ class Runner:
         return Compiled("compiled" if codes else SAME, "", digest(codes), codes)
 
     def _affected(self, mutant: Mutant) -> list[str]:
-        """Deployables that contain the function, or of a constant any function of its file."""
-        names = []
-        for name, path in self.project.deployables.items():
-            functions = self._reached[name]
-            of_file = path == mutant.file or any(file == mutant.file for file, _ in functions)
-            if mutant.function:
-                if (mutant.file, mutant.function) in functions:
-                    names.append(name)
-            elif of_file or not any(mutant.file == p for p in self.project.deployables.values()):
-                names.append(name)
-        return names
+        """Deployables that contain the function, or name the constant."""
+        if mutant.function:
+            key = (mutant.file, mutant.function)
+            return [name for name, functions in self._reached.items() if key in functions]
+        name = re.compile(rf"\b{re.escape(mutant.before.partition(':')[0])}\b")
+        users = {
+            file
+            for file in self.project.contracts
+            if len(name.findall(self._text(file))) > (file == mutant.file)
+        }
+        if not all(self._has_functions(file) for file in users):
+            return list(self._reached)  # another constant is made of it
+        return [
+            deployable
+            for deployable, functions in self._reached.items()
+            if users & {self.project.deployables[deployable], *(file for file, _ in functions)}
+        ]
+
+    def _has_functions(self, file: str) -> bool:
+        return any(file == path for functions in self._reached.values() for path, _ in functions)
 
     def _model_code(self, mutant: Mutant) -> Compiled:
         try:

@@ -144,8 +144,9 @@ class Summary:
         times, edges = self.seconds(), self.edges()
         lines = [
             f"{len(self.entries):,} mutants, {self.unique:,} unique: "
-            f"{self.count[KILLED]:,} killed, {self.count[SURVIVED]:,} survived, {self.count[EQUIVALENT]:,} equivalent by a "
-            f"person's reason; {self.kill_share:.1%} of the non-equivalent killed",
+            f"{self.count[KILLED]:,} killed, {self.count[SURVIVED]:,} survived, "
+            f"{self.count[EQUIVALENT]:,} equivalent by a person's reason; "
+            f"{self.kill_share:.1%} of the non-equivalent killed",
             f"{self.count[INVALID]:,} do not compile ({self.invalid_share:.1%}), "
             f"{self.count[DUPLICATE]:,} compile to what another does, {self.count[SAME]:,} to the "
             "original",

@@ -1,0 +1,312 @@
+"""What no action reaches, compared all the same: plain getters, the lens, the engine's terms, and
+deployments with settings that are refused.
+
+What is asked follows from the state alone, so that a replay asks the same.
+"""
+
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from eth_abi.abi import encode as abi_encode
+
+from lockstep import abi
+from lockstep.adapter import Refusal
+from lockstep.compiler import Artifact
+from lockstep.engines.base import Engine
+from perp_fuzz.deployment import (
+    ADDRESSES,
+    CONFIDENCE_FRACTION,
+    FEED_DECIMALS,
+    FEED_ID,
+    GRACE_PERIOD,
+    HEARTBEAT,
+    PUBLISHERS,
+    SIGNED_FEED_TYPES,
+    created_address,
+)
+from perp_fuzz.signing import by_address
+from python_model.aggregator_price_feed import AggregatorPriceFeed
+from python_model.evm import MAX_UINT256, ZERO_ADDRESS, Chain, Contract, Revert
+from python_model.market_lens import MarketLens
+from python_model.modules.constants import MAX_SIZE, WAD
+from python_model.signed_price_feed import SignedPriceFeed
+
+if TYPE_CHECKING:
+    from perp_fuzz.adapter import PerpTwin
+    from perp_fuzz.generator import Generator
+
+View = tuple[str, bytes, bytes, str]
+
+# CREATE with the calldata as initcode: gives the new address, or reverts as the constructor does.
+CREATOR = bytes.fromhex("601a8060093d393df3365f5f37365f5ff0806013573d5f5f3e3d5ffd5b5f5260205ff3")
+AGGREGATOR_FEED_TYPES = ["address", "address", "uint256", "uint256", "address", "uint256"]
+PREVIEWS = ("open", "increase", "reduce", "close", "add_margin", "remove_margin")
+OF_POSITION = (
+    "liquidation_price",
+    "liquidation_distance",
+    "effective_leverage",
+    "health",
+    "preview_liquidate",
+    "preview_settle",
+)
+LISTS = ("next_to_liquidate", "nearest_to_liquidation", "next_to_deleverage")
+# Getters that the model has no word for.
+NOT_MODELLED = frozenset(("eip712Domain", "MARKET_BLUEPRINT", "POOL_BLUEPRINT", "ENGINE_BLUEPRINT"))
+
+
+class _Functions:
+    """The functions of one contract, encoded by its ABI."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._items = {item["name"]: item for item in artifact.abi if item["type"] == "function"}
+
+    def getters(self) -> Iterator[str]:
+        for name, item in self._items.items():
+            if item["stateMutability"] in ("view", "pure") and not item["inputs"]:
+                yield name
+
+    def call(self, name: str, values: Sequence[Any]) -> bytes:
+        kinds = [_kind(field) for field in self._items[name]["inputs"]]
+        plain = [getattr(value, "address", value) for value in values]
+        return abi.selector(f"{name}({','.join(kinds)})") + abi_encode(kinds, plain)
+
+    def result(self, name: str, value: Any) -> bytes:
+        outputs = self._items[name]["outputs"]
+        values = [value] if len(outputs) == 1 else list(value)
+        return abi_encode([_kind(field) for field in outputs], [_plain(item) for item in values])
+
+
+class ViewChecks:
+    """Asks one deployment, both forms."""
+
+    def __init__(self, engine: Engine, twin: "PerpTwin", artifacts: Mapping[str, Artifact]) -> None:
+        system = twin.system
+        self.twin = twin
+        self.system = system
+        self.market = system.market
+        self._artifacts = artifacts
+        owner = ADDRESSES["owner_0"]
+        self._creator = engine.deploy(CREATOR, owner)
+        lens = MarketLens(system.chain, engine.deploy(artifacts["MarketLens"].initcode, owner))
+        system.chain.contracts.remove(lens)  # it has no state to restore
+        self.lens = lens
+        contracts: list[Any] = [
+            system.market,
+            system.pool,
+            system.engine,
+            system.feed,
+            system.factory,
+            system.configurator,
+            lens,
+        ]
+        self._contracts = [(each, _Functions(artifacts[type(each).__name__])) for each in contracts]
+        self._functions = {type(each).__name__: functions for each, functions in self._contracts}
+        self._asker: Generator | None = None
+
+    def __call__(self) -> Iterator[View]:
+        """Everything that is asked at this moment."""
+        marks = self.market._marks
+        rng = random.Random(f"{self.twin.now} {marks.price} {self.market._position_count}")
+        for contract, functions in self._contracts:
+            for name in functions.getters():
+                if name not in NOT_MODELLED:
+                    yield self._view(contract, name, partial(_read, contract, name))
+        yield from self._of_mappings()
+        yield from self._of_engine(rng)
+        yield from self._of_index(rng)
+        yield from self._of_lens(rng)
+        yield from self._of_deployments(rng)
+
+    def _view(self, contract: Any, name: str, ask: Callable[[], Any], *values: Any) -> View:
+        functions = self._functions[type(contract).__name__]
+        shown = ", ".join(str(getattr(value, "address", value)) for value in values)
+        expected = _answer(ask, lambda value: functions.result(name, value))
+        return contract.address, functions.call(name, values), expected, f"{name}({shown})"
+
+    def _ask(self, contract: Any, name: str, *values: Any) -> View:
+        return self._view(contract, name, lambda: getattr(contract, name)(*values), *values)
+
+    def _of_mappings(self) -> Iterator[View]:
+        """What a mapping of an address or a number gives."""
+        system = self.system
+        factory, configurator = system.factory, system.configurator
+        for each in (self.market.address, ADDRESSES["attacker"]):
+            for contract, name in ((factory, "is_market"), (configurator, "restricted_until")):
+                yield self._view(contract, name, partial(_entry, contract, name, each), each)
+        for number in (0, 1):
+            yield self._view(
+                factory, "markets", partial(_entry, factory, "markets", number), number
+            )
+        yield self._ask(configurator, "proposed_params", self.market)
+        yield self._ask(configurator, "proposed_publishers", system.feed)
+
+    def _of_engine(self, rng: random.Random) -> Iterator[View]:
+        engine, market = self.system.engine, self.market
+        book = market._book_state(market._accrued())
+        size = rng.choice((0, 1, engine.PARAMS.min_size, MAX_SIZE + rng.randrange(2)))
+        yield self._ask(
+            engine, "increase_terms", rng.randrange(2), size, rng.choice((0, size)), book
+        )
+        yield self._ask(engine, "removal_terms", rng.randrange(4), book)
+        amount = rng.randrange(market._insurance + 2)
+        yield self._ask(engine, "shortfall_terms", amount, market._insurance)
+        yield self._ask(engine, "shortfall_terms", market._insurance + amount, market._insurance)
+        price = market._marks.price or 1
+        equity = rng.randrange(10**12)
+        yield self._ask(
+            engine, "partial_terms", rng.randrange(4), equity, rng.choice((equity, 10**6)), price
+        )
+
+    def _of_index(self, rng: random.Random) -> Iterator[View]:
+        """Words of the liquidation index, of levels that exist and of one that does not."""
+        market = self.market
+        for level, words in enumerate(
+            (market._leaves, market._middles, market._tops, market._ring_heads)
+        ):
+            word = rng.choice(list(words)) if words else 0
+            yield self._ask(market, "index_word", level, word)
+
+    def _of_lens(self, rng: random.Random) -> Iterator[View]:
+        market, lens, live = self.market, self.lens, self.twin.live
+        yield self._ask(lens, "status", market)
+        for name in LISTS:
+            for count in (rng.randrange(6), rng.choice((63, 64, 65))):
+                yield self._ask(lens, name, market, count)
+        ids = [*live[-2:], *rng.sample(live, min(3, len(live))), rng.choice((0, 1, MAX_UINT256))]
+        ids.append(market._position_count + rng.randrange(2))
+        for position_id in dict.fromkeys(ids):
+            for name in OF_POSITION:
+                yield self._ask(lens, name, market, position_id)
+        for action, actor, args in self._drawn(rng):
+            caller = () if action == "open" else (ADDRESSES[actor],)
+            yield self._ask(lens, f"preview_{action}", market, *caller, *args)
+
+    def _drawn(self, rng: random.Random) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+        """Actions as a campaign draws them, aimed ones among them."""
+        from perp_fuzz.generator import Generator
+
+        twin = self.twin
+        if self._asker is None:
+            self._asker = Generator(twin, iter(()))
+        asker = self._asker
+        asker.at = twin.now
+        asker._marks = None
+        for name in PREVIEWS:
+            if name != "open" and not twin.live:
+                continue
+            for aim in ("valid", "edge", "invalid"):
+                drawn = None
+                if aim == "edge":
+                    drawn = asker.edge(name, rng)
+                elif aim == "invalid":
+                    drawn = asker.invalid(name, rng)
+                drawn = drawn or getattr(asker, name)(rng)
+                asker.at = twin.now
+                self.system.chain.timestamp = twin.now
+                if drawn[0] == name:
+                    yield drawn
+
+    def _of_deployments(self, rng: random.Random) -> Iterator[View]:
+        """Feeds with settings one off: what the constructor says, or where the feed would be."""
+        system = self.system
+        chain = Chain(self.twin.now, created_address)
+        created = created_address(self._creator, 1)
+        places = (system.factory.address, system.configurator.address)
+        for label, decimals, publishers, quorum in rng.sample(_signed_settings(), 3):
+            data = self._artifacts["SignedPriceFeed"].initcode + abi_encode(
+                SIGNED_FEED_TYPES, [*places, FEED_ID, decimals, publishers, quorum]
+            )
+            expected = _answer(
+                partial(
+                    SignedPriceFeed, chain, created, *places, FEED_ID, decimals, publishers, quorum
+                ),
+                _address,
+            )
+            yield self._creator, data, expected, f"a signed feed with {label}"
+        source = system.aggregator
+        for label, heartbeat, fraction in rng.sample(_aggregator_settings(), 2):
+            settings = (heartbeat, fraction, None, GRACE_PERIOD)
+            arguments = [places[0], source.address, heartbeat, fraction, ZERO_ADDRESS, GRACE_PERIOD]
+            data = self._artifacts["AggregatorPriceFeed"].initcode + abi_encode(
+                AGGREGATOR_FEED_TYPES, arguments
+            )
+            expected = _answer(
+                partial(AggregatorPriceFeed, chain, created, places[0], source, *settings),
+                _address,
+            )
+            yield self._creator, data, expected, f"an aggregator feed with {label}"
+
+
+def _signed_settings() -> list[tuple[str, int, list[str], int]]:
+    """What is said of the settings; decimals, publishers, quorum."""
+    listed = [ADDRESSES[role] for role in by_address(*PUBLISHERS)]
+    count = len(listed)
+    more = [f"0x{i:040x}" for i in range(1, 9)]
+    return [
+        ("one publisher", FEED_DECIMALS, listed[:1], 1),
+        ("everybody needed", 0, listed, count),
+        ("19 decimals", 19, listed, 3),
+        ("17 decimals", 17, listed, 3),
+        ("no quorum", FEED_DECIMALS, listed, 0),
+        ("a quorum beyond the publishers", FEED_DECIMALS, listed, count + 1),
+        ("nobody", FEED_DECIMALS, [], 0),
+        ("one twice", FEED_DECIMALS, [listed[0], listed[0]], 1),
+        ("a wrong order", FEED_DECIMALS, listed[::-1], 2),
+        ("the zero address", FEED_DECIMALS, [ZERO_ADDRESS, *listed], 2),
+        ("as many as there may be", FEED_DECIMALS, more, 8),
+    ]
+
+
+def _aggregator_settings() -> list[tuple[str, int, int]]:
+    """What is said of the settings; heartbeat and confidence."""
+    return [
+        ("sound settings", HEARTBEAT, CONFIDENCE_FRACTION),
+        ("no heartbeat", 0, CONFIDENCE_FRACTION),
+        ("the least heartbeat", 1, 1),
+        ("no confidence", HEARTBEAT, 0),
+        ("all the confidence", HEARTBEAT, WAD),
+        ("too much confidence", HEARTBEAT, WAD + 1),
+    ]
+
+
+def _read(contract: Any, name: str) -> Any:
+    """An attribute of the model, or what a function without arguments gives."""
+    constants = vars(sys.modules[type(contract).__module__])
+    value = getattr(contract, name) if hasattr(contract, name) else constants[name]
+    value = value() if callable(value) and not isinstance(value, Contract) else value
+    return ZERO_ADDRESS if value is None else value
+
+
+def _entry(contract: Any, name: str, key: int | str) -> Any:
+    value = getattr(contract, name)[key]
+    return ZERO_ADDRESS if value is None else value
+
+
+def _address(contract: Contract) -> bytes:
+    return abi.word(contract.address)
+
+
+def _answer(ask: Callable[[], Any], encode: Callable[[Any], bytes]) -> bytes:
+    try:
+        return encode(ask())
+    except Revert as revert:
+        return Refusal(abi.error_string(revert.reason) if revert.reason else b"")
+
+
+def _kind(field: dict[str, Any]) -> str:
+    kind: str = field["type"]
+    if kind.startswith("tuple"):
+        return f"({','.join(_kind(item) for item in field['components'])}){kind[5:]}"
+    return kind
+
+
+def _plain(value: Any) -> Any:
+    """Records as tuples, contracts as their addresses."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    if hasattr(value, "__slots__") and not isinstance(value, int | str | bytes):
+        return tuple(_plain(getattr(value, name)) for name in value.__slots__)
+    return getattr(value, "address", value)
