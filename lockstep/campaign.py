@@ -1,10 +1,11 @@
-"""A campaign: chains of steps, each on a fresh deployment, in one process or several."""
+"""A campaign: chains of steps, each on a fresh deployment, in one process, several, or a cluster.
+
+A chain depends on nothing but the plan and its own number, so whoever runs it gets the same. What
+a lost worker was running is given to another.
+"""
 
 import gc
-import multiprocessing
-import queue
 import random
-import signal
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -23,7 +24,7 @@ from lockstep.shrink import shrink
 from lockstep.step import Step
 from lockstep.tally import AGREED, STOPPED, Pace, Tally
 
-LENGTH = 20_000  # steps of a chain: bounds the memory and the time to shrink
+LENGTH = 10_000  # steps of a chain: bounds the memory, the time to shrink, what a loss costs
 WHOLE_EVERY = 2_000
 LONGEST_ENTRY = 1_000  # of the corpus that begins a chain; longer ones wait to be shortened
 FOLLOWING = 200  # steps after such a beginning
@@ -48,7 +49,16 @@ class Stopped(Exception):
     """Another process found a failure, or the user pressed Ctrl-C."""
 
 
+class Chain(NamedTuple):
+    number: int  # in the campaign
+    steps: int
+    config: Config
+    seed: int  # of the campaign; the chain's own is in the config
+
+
 class Plan(NamedTuple):
+    """`steps` for each of the `seeds` seeds from `seed` on."""
+
     adapter: Adapter
     steps: int
     seed: int
@@ -56,32 +66,41 @@ class Plan(NamedTuple):
     engine: str = "revm"
     length: int = LENGTH
     whole_every: int = WHOLE_EVERY
+    seeds: int = 1
     coverage: bool = False  # of the contracts, if the adapter is Compiled and the engine can
     corpus: Corpus | None = None
 
     def recorder(self) -> Recorder | None:
         return recorder_of(self.adapter, self.engine) if self.coverage else None
 
-    def chains(self) -> list[tuple[int, int, Config]]:
-        """(number, steps, config) of every chain; the configs take turns.
+    @property
+    def seed_text(self) -> str:
+        """7, or 1..20."""
+        last = self.seed + self.seeds - 1
+        return str(self.seed) if self.seeds == 1 else f"{self.seed}..{last}"
 
-        Those that begin with an entry of the corpus come first and have numbers after the others',
-        whose seeds are the same with a corpus and without. Their configs name the "entry".
+    def chains(self) -> list[Chain]:
+        """Every chain; the configs take turns.
+
+        Of each seed, those that begin with an entry of the corpus come first and have numbers after
+        the others', whose seeds are the same with a corpus and without. Their configs name the
+        "entry".
         """
-        begun = self._begun()
-        rest = self.steps - sum(steps for steps, _ in begun)
-        count = -(-rest // self.length)
-        chains = []
-        for i, (steps, config) in enumerate(begun, count):
-            own = {"seed": derived_seed(self.seed, i), "chain": i, "chains": count + len(begun)}
-            chains.append((i, steps, {**config, **own}))
-        for i in range(count):
-            steps = min(self.length, rest - i * self.length)
-            own = {"seed": derived_seed(self.seed, i), "chain": i, "chains": count + len(begun)}
-            chains.append((i, steps, {**self.configs[i % len(self.configs)], **own}))
+        chains: list[Chain] = []
+        for seed in range(self.seed, self.seed + self.seeds):
+            begun = self._begun(seed)
+            rest = self.steps - sum(steps for steps, _ in begun)
+            count = -(-rest // self.length)
+            plain = [
+                (min(self.length, rest - i * self.length), self.configs[i % len(self.configs)])
+                for i in range(count)
+            ]
+            for i, (steps, config) in [*enumerate(begun, count), *enumerate(plain)]:
+                own = {"seed": derived_seed(seed, i), "chain": i, "chains": count + len(begun)}
+                chains.append(Chain(len(chains), steps, {**config, **own}, seed))
         return chains
 
-    def _begun(self) -> list[tuple[int, Config]]:
+    def _begun(self, seed: int) -> list[tuple[int, Config]]:
         """Steps and configs of the chains that begin with an entry: a share of all steps, which
         ones the seed decides if they are too many."""
         if self.corpus is None:
@@ -92,7 +111,7 @@ class Plan(NamedTuple):
             for entry in self.corpus.fitting(config)
             if len(entry.steps) <= LONGEST_ENTRY
         ]
-        random.Random(self.seed).shuffle(entries)
+        random.Random(seed).shuffle(entries)
         left = self.steps // CORPUS_SHARE
         begun: list[tuple[int, Config]] = []
         for config, entry in entries:
@@ -114,19 +133,18 @@ def derived_seed(seed: int, chain: int) -> int:
 
 
 def run_chain(
-    plan: Plan, chain: tuple[int, int, Config], tally: Tally, tick: Callable[[int], None]
+    plan: Plan, chain: Chain, tally: Tally, tick: Callable[[int], None]
 ) -> Divergence | None:
     """One chain on a fresh engine. What was done is in the tally however it ends."""
-    number, length, config = chain
-    rng = random.Random(config["seed"])
+    rng = random.Random(chain.config["seed"])
     generate, counts = plan.adapter.generate, tally.counts
     engine: Any = open_engine(plan.engine)
     recorder = plan.recorder()
     adapter = recorder.begin(tally.coverage) if recorder else plan.adapter
     checker = None
     began, outcome, done = time.time(), STOPPED, 0
-    beginning = iter(plan.corpus.begin(config) if plan.corpus else ())
-    finds = Finds(plan.adapter, plan.corpus, config, tally.features)
+    beginning = iter(plan.corpus.begin(chain.config) if plan.corpus else ())
+    finds = Finds(plan.adapter, plan.corpus, chain.config, tally.features)
 
     def draw(twin: Twin) -> Step:
         for step in beginning:
@@ -136,8 +154,8 @@ def run_chain(
     # A chain makes no cycles worth looking for; the collector would walk its whole history.
     gc.disable()
     try:
-        checker = Checker(adapter, engine, config, plan.whole_every)
-        for size in batch_sizes(length):
+        checker = Checker(adapter, engine, chain.config, plan.whole_every)
+        for size in batch_sizes(chain.steps):
             reached: list[str] = []
             for step, result in checker.batch(draw, size):
                 key = (step.action, step.aim, result.ok, result.changed, result.reason)
@@ -146,6 +164,7 @@ def run_chain(
                 if not count:
                     reached.append(named_outcome(step.action, result.ok, result.reason))
             finds.note(reached, checker)
+            tally.add_steps(chain.seed, size)
             if (done + size) // SAMPLE_EVERY > done // SAMPLE_EVERY:
                 tally.sample(checker.twin)
             done += size
@@ -155,11 +174,12 @@ def run_chain(
     except Mismatch as found:
         outcome = found.kind
         history = checker.history if checker is not None else []
-        return Divergence(found.kind, found.text, history, config, plan.engine, number)
+        kind, text, config = found.kind, found.text, chain.config
+        return Divergence(kind, text, history, config, plan.engine, chain.number)
     finally:
         if checker is not None:
             tally.found += finds.save(checker)
-            tally.add_chain(number, checker, began, outcome)
+            tally.add_chain(chain.number, checker, began, outcome)
         if recorder is not None:
             recorder.read(engine, tally.coverage)
         engine.close()
@@ -168,23 +188,34 @@ def run_chain(
 
 
 def run_campaign(
-    plan: Plan, processes: int = 1, tick: Callable[[int], None] = lambda steps: None
+    plan: Plan,
+    processes: int = 1,
+    tick: Callable[[int], None] = lambda steps: None,
+    cluster: str | None = None,
 ) -> Result:
     """All chains of the plan, up to the first failure. Ctrl-C keeps what was done."""
+    # Imported here: both run chains, so they import this module.
+    from lockstep import cluster as remote
+    from lockstep import workers
+
     pace = Pace()
 
     def both(steps: int) -> None:
         pace.tick(steps)
         tick(steps)
 
-    run = _run_here if processes <= 1 else _run_processes
-    result = run(plan, processes, both)
+    if cluster:
+        result = remote.run(plan, cluster, both)
+    elif processes > 1:
+        result = workers.run(plan, processes, both)
+    else:
+        result = _run_here(plan, both)
     result.tally.pace = pace.end()
     result.tally.seconds = result.tally.pace[-1][0]
     return result
 
 
-def _run_here(plan: Plan, _: int, tick: Callable[[int], None]) -> Result:
+def _run_here(plan: Plan, tick: Callable[[int], None]) -> Result:
     tally = Tally(plan.adapter)
     try:
         for chain in plan.chains():
@@ -194,72 +225,6 @@ def _run_here(plan: Plan, _: int, tick: Callable[[int], None]) -> Result:
     except KeyboardInterrupt:
         return Result(tally, None, True)
     return Result(tally, None, False)
-
-
-def _run_processes(plan: Plan, processes: int, tick: Callable[[int], None]) -> Result:
-    context = multiprocessing.get_context("fork")  # engines and adapters cannot be pickled
-    reports: Any = context.Queue()
-    stop = context.Event()
-    plan.recorder()  # compiled once, before the processes part
-    workers = [
-        context.Process(target=_work, args=(plan, i, processes, reports, stop), daemon=True)
-        for i in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    tally = Tally(plan.adapter)
-    divergence: Divergence | None = None
-    interrupted = False
-    waiting = processes
-    while waiting:
-        try:
-            kind, content = reports.get(timeout=1)
-        except queue.Empty:
-            if not any(worker.is_alive() for worker in workers) and reports.empty():
-                raise RuntimeError("a worker process died without a report") from None
-            continue
-        except KeyboardInterrupt:
-            interrupted = True
-            stop.set()
-            continue
-        if kind == "tick":
-            tick(content)
-        elif kind == "crash":
-            stop.set()
-            raise RuntimeError(f"a worker process failed: {content}")
-        else:
-            waiting -= 1
-            part, found = content
-            tally.merge(part)
-            if found is not None and divergence is None:
-                divergence = found
-                stop.set()
-    for worker in workers:
-        worker.join()
-    return Result(tally, divergence, interrupted and divergence is None)
-
-
-def _work(plan: Plan, worker: int, processes: int, reports: Any, stop: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-
-    def tick(steps: int) -> None:
-        reports.put(("tick", steps))
-        if stop.is_set():
-            raise Stopped
-
-    tally = Tally(plan.adapter)
-    found = None
-    try:
-        for chain in plan.chains()[worker::processes]:
-            found = run_chain(plan, chain, tally, tick)
-            if found is not None:
-                break
-    except Stopped:
-        pass
-    except BaseException as error:
-        reports.put(("crash", f"{type(error).__name__}: {error}"))
-        raise
-    reports.put(("done", (tally, found)))
 
 
 def investigate(

@@ -19,6 +19,7 @@ from lockstep.prices import parse_time, read_bars
 from lockstep.progress import StepProgress
 from lockstep.report import print_summary, report_paths, write_reports
 from lockstep.report.summary import campaign_summary
+from lockstep.workers import cores
 
 Build = Callable[[dict[str, Any]], tuple[Adapter, Sequence[Config]]]
 
@@ -39,6 +40,26 @@ class Whole(click.ParamType):
         if number < self.least:
             self.fail(f"{value!r} is no whole number of at least {self.least}; try 100_000")
         return number
+
+
+class Seeds(click.ParamType):
+    """A seed, or a range of them: 7 or 1..20, both ends included."""
+
+    name = "seed"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """First seed and number of seeds."""
+        if isinstance(value, tuple):
+            return value
+        first, dots, last = str(value).partition("..")
+        whole = Whole(0)
+        start = whole.convert(first, param, ctx)
+        end = whole.convert(last, param, ctx) if dots else start
+        if end < start:
+            self.fail(f"{value!r} is a range from its end: write {end}..{start}")
+        return start, end - start + 1
 
 
 class OneLineError(click.ClickException):
@@ -94,20 +115,27 @@ def fuzz_command(
             values["bars"] = read_bars(values["prices"], values["start"], values["end"])
         reports = report_paths(values["report"])
         adapter, configs = build(values)
+        seed, seeds = values["seed"]
         plan = Plan(
             adapter,
             values["steps"],
-            values["seed"],
+            seed,
             configs,
             values["engine"],
             values["length"],
+            seeds=seeds,
             coverage=values["coverage"],
         )
-        raise SystemExit(fuzz(plan, values["processes"], reports, directory))
+        processes, cluster = values["processes"] or cores(), values["cluster"]
+        raise SystemExit(fuzz(plan, processes, reports, directory, cluster))
 
     common = [
-        _option("steps", Whole(1), default_steps, "Steps in all; 100_000 and 100000 are the same."),
-        _option("seed", Whole(0), 1, "The same seed repeats the same campaign."),
+        _option(
+            "steps", Whole(1), default_steps, "Steps of a seed; 100_000 is the same as 100000."
+        ),
+        _option(
+            "seed", Seeds(), "1", "The same seed repeats the same campaign; 1..20 is 20 of them."
+        ),
         _option("prices", click.Path(), None, "CSV or .gz with columns ts,open,high,low,close."),
         _option("start", str, None, "First moment of the prices: 2020-03-12 or a unix time."),
         _option("end", str, None, "The moment the prices end (itself not included)."),
@@ -120,7 +148,10 @@ def fuzz_command(
         _option("engine", click.Choice(ENGINES), "revm", "EVM to run the contracts on."),
         _option("length", Whole(1), default_length, "Steps between two fresh deployments."),
         _option("coverage", bool, True, "Record which lines and branches of the contracts ran."),
-        _option("processes", Whole(1), 1, "Processes to share the work."),
+        _option(
+            "processes", Whole(1), None, "Processes to share the work; one per core if not given."
+        ),
+        _option("cluster", str, None, "Address of a Dask scheduler whose workers do the work."),
     ]
     shown = "".join(f"\n  {line}" for line in examples)
     text = f"{about}\n\n\b\nExamples:{shown}" if examples else about
@@ -135,12 +166,18 @@ def _option(name: str, kind: Any, default: Any, text: str) -> click.Option:
     return click.Option([f"--{name}"], type=kind, default=default, help=text, show_default=shown)
 
 
-def fuzz(plan: Plan, processes: int, reports: Sequence[Path], directory: str) -> int:
+def fuzz(
+    plan: Plan,
+    processes: int,
+    reports: Sequence[Path],
+    directory: str,
+    cluster: str | None = None,
+) -> int:
     """Run the plan, show and save what it exercised; the exit code."""
     console = Console()
     began = time.time()
-    with StepProgress(plan.steps, console) as progress:
-        result = run_campaign(plan, processes, progress.tick)
+    with StepProgress(plan.steps * plan.seeds, console) as progress:
+        result = run_campaign(plan, processes, progress.tick, cluster)
     found = result.divergence
     if found is not None:
         told = f"{found.kind} in chain {found.chain} after {len(found.steps):,} steps; shrinking"

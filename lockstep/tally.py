@@ -61,6 +61,7 @@ class Tally:
         self.sentences = {item.id: item.sentence for item in adapter.invariants}
         self.checked = dict.fromkeys(self.sentences, 0)
         self.statistics: dict[str, int] = {}
+        self.seeds: dict[int, int] = {}  # steps done of each seed
         self.chains = 0
         self.wholes = 0
         self.seconds = 0.0
@@ -97,6 +98,9 @@ class Tally:
         """Those of the first chains are kept, so that it is the same ones however many work."""
         self.lines = sorted(self.lines + lines, key=lambda line: line.chain)[:MOST_LINES]
 
+    def add_steps(self, seed: int, steps: int) -> None:
+        self.seeds[seed] = self.seeds.get(seed, 0) + steps
+
     def add_twin(self, checker: Checker) -> None:
         self.chains += 1
         self.wholes += checker.wholes
@@ -114,6 +118,8 @@ class Tally:
             self.counts[key] = self.counts.get(key, 0) + count
         for name, count in other.checked.items():
             self.checked[name] += count
+        for seed, steps in other.seeds.items():
+            self.add_steps(seed, steps)
         self._add_statistics(other.statistics)
         self.chains += other.chains
         self.wholes += other.wholes
@@ -160,6 +166,7 @@ class Tally:
                 entry["success_share"] = _share(entry["succeeded"], entry["steps"])
         return {
             "steps": steps,
+            "seeds": {str(seed): count for seed, count in sorted(self.seeds.items())},
             "chains": self.chains,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(steps / self.seconds) if self.seconds else 0,

@@ -23,11 +23,11 @@ def campaign_summary(
     ran = sorted(tally.ran)
     return {
         "format": FORMAT,
-        "title": f"{plan.adapter.name} on {plan.engine}, seed {plan.seed}",
+        "title": f"{plan.adapter.name} on {plan.engine}, seed {plan.seed_text}",
         "adapter": plan.adapter.name,
         "engine": plan.engine,
         "seed": plan.seed,
-        "planned_steps": plan.steps,
+        "planned_steps": plan.steps * plan.seeds,
         "length": plan.length,
         "processes": processes,
         "configs": [dict(config) for config in plan.configs],
@@ -71,12 +71,12 @@ def _verdict(result: Result, found: Divergence | None) -> str:
 
 
 def _chains(plan: Plan, ran: Sequence[Chain]) -> list[dict[str, Any]]:
-    planned = {number: config for number, _, config in plan.chains()}
+    planned = {chain.number: chain for chain in plan.chains()}
     return [
         {
             "chain": chain.number,
-            "seed": planned[chain.number]["seed"],
-            "config": chain.number % len(plan.configs),
+            "seed": planned[chain.number].seed,
+            "config": planned[chain.number].config["chain"] % len(plan.configs),
             "steps": chain.steps,
             "outcome": chain.outcome,
         }

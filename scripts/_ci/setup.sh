@@ -15,6 +15,7 @@ lock() {
   local holder told=
   until mkdir .setup.lock 2>/dev/null; do
     holder=$(cat .setup.lock/pid 2>/dev/null || true)
+    [ "$holder" != $$ ] || return 0
     if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then
       rm -rf .setup.lock
       continue

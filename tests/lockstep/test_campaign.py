@@ -199,7 +199,7 @@ def test_same_seed_same_campaign_in_one_process_or_two() -> None:
     assert summary["invariants"]["T1"]["checked"] == changes + 6
     assert summary["statistics"]["closed"] == summary["actions"]["close"]["succeeded"]
     assert sum(entry["steps"] for entry in summary["actions"].values()) == 3_000
-    assert [config["first_id"] for _, _, config in plan.chains()] == [1, 50] * 3
+    assert [chain.config["first_id"] for chain in plan.chains()] == [1, 50] * 3
 
 
 def test_a_worker_that_diverges_stops_the_others() -> None:
@@ -253,6 +253,8 @@ def test_command_exits_1_on_a_divergence(tmp_path: Path) -> None:
         (["--steps", "0"], "'0' is no whole number of at least 1"),
         (["--seed", "-1"], "'-1' is no whole number of at least 0"),
         (["--seed", "1.5"], "'1.5' is no whole number"),
+        (["--seed", "20..1"], "'20..1' is a range from its end: write 1..20"),
+        (["--seed", "1.."], "'' is no whole number"),
         (["--engine", "geth"], "'geth' is not one of 'revm', 'pyevm', 'anvil'"),
         (["--prices", "nowhere.csv"], "nowhere.csv: no such file or directory; check the path"),
         (["--start", "soon"], "'soon' is no time: write 2020-03-12"),
