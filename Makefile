@@ -3,13 +3,31 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup python anvil fuzz test unit gas bench planted isolation solvency crashes size lint
-.PHONY: example mutants format lock clean
+.PHONY: $(shell awk -F: '/^[a-z]+:/ { print $$1 }' Makefile)  # every target
 
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
 # environment carries it past the shell's parser.
-VARIABLES := PYTHON STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES COVERAGE UPDATE ONLY \
-  PAIRS DATA POSITIONS CRASH ALL LIMIT
+VARIABLES := PYTHON \
+  STEPS \
+  SEED \
+  PRICES \
+  REPORT \
+  DECIMALS \
+  START \
+  END \
+  ENGINE \
+  LENGTH \
+  PROCESSES \
+  COVERAGE \
+  UPDATE \
+  ONLY \
+  PAIRS \
+  DATA \
+  POSITIONS \
+  CRASH \
+  CLUSTER \
+  ALL \
+  LIMIT
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
@@ -23,7 +41,7 @@ help: ## Show this help
 	  /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2; next } \
 	  /^## / { printf "  %14s %s\n", "", substr($$0, 4) }' Makefile
 
-setup: python anvil ## Install everything (PYTHON=python3.12 picks the interpreter)
+setup: python anvil cluster ## Install everything (PYTHON=python3.12 picks the interpreter)
 
 python:
 	@scripts/_ci/setup.sh python
@@ -31,15 +49,21 @@ python:
 anvil:
 	@scripts/_ci/setup.sh anvil
 
+cluster: ## Install what CLUSTER= needs; without it everything else works
+	@scripts/_ci/setup.sh cluster
+
 fuzz: python ## Drive contracts and model together and compare everything
-## STEPS=100000 SEED=1 DECIMALS=6|8|18 ENGINE=revm|pyevm|anvil PROCESSES=2
+## STEPS=100000 SEED=1 (or 1..20) DECIMALS=6|8|18 ENGINE=revm|pyevm|anvil
+## PROCESSES=2 (one per core if not given) CLUSTER=address of a Dask scheduler
 ## PRICES=file.csv[.gz] (columns ts,open,high,low,close) START= END= (times in it)
 ## REPORT=report.html,junit.xml,figures.json (the suffix decides; one or several)
 ## COVERAGE=0 (records no coverage of the contracts)
 	@[ "$$ENGINE" != anvil ] || scripts/_ci/setup.sh anvil
-	@$(RUN) options fuzz STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES COVERAGE
+	@[ -z "$$CLUSTER" ] || scripts/_ci/setup.sh cluster
+	@$(RUN) options fuzz STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES \
+	  COVERAGE CLUSTER
 
-test: python anvil ## Run every test: unit, differential, stateful, parity, sizes, integration
+test: python anvil cluster ## Run every test: unit, differential, stateful, parity, sizes, integration
 	@$(RUN) python scripts/_ci/check_sizes.py
 	@$(RUN) python -m pytest -p no:ape_test tests --ignore=tests/integration -n $(WORKERS)
 	@$(RUN) ape test tests/integration --network ethereum:local:test
@@ -93,6 +117,9 @@ lock: ## Pin the requirements anew (needs uv)
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --allow-unsafe \
 	    --no-emit-index-url --custom-compile-command "make lock" "$$name.in" -o "$$name.txt"; \
 	done
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" -c requirements.txt requirements-cluster.in \
+	  -o requirements-cluster.txt
 
 clean: ## Remove everything make installed or built
 	@rm -rf .venv node_modules .setup.lock .ape .build .cache .mutants .hypothesis \

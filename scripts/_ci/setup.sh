@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the pinned tools into this clone, once: `setup.sh python` into .venv, `setup.sh anvil`
-# into node_modules. Done again when a pin, the clone's folder or PYTHON changes.
+# Installs the pinned tools into this clone, once: `setup.sh python` into .venv, `setup.sh cluster`
+# what a cluster needs besides, `setup.sh anvil` into node_modules. Done again when a pin, the clone's folder or PYTHON changes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -107,6 +107,17 @@ setup_python() {
   say "Python is ready ($((SECONDS - started)) s)"
 }
 
+setup_cluster() {
+  setup_python
+  local stamp=.venv/cluster
+  [ -f $stamp ] && [ "$(cat $stamp)" = "$(cksum <requirements-cluster.txt)" ] && return
+  lock
+  [ -f $stamp ] && [ "$(cat $stamp)" = "$(cksum <requirements-cluster.txt)" ] && return
+  say "Dask into .venv"
+  pip_install requirements-cluster.txt
+  cksum <requirements-cluster.txt >$stamp
+}
+
 anvil_stamp() { cat package.json package-lock.json | cksum; }
 
 anvil_runs() { scripts/_ci/run.sh sh -c 'anvil --version' >/dev/null 2>&1; }
@@ -131,6 +142,7 @@ setup_anvil() {
 
 case "${1:-}" in
   python) setup_python ;;
+  cluster) setup_cluster ;;
   anvil) setup_anvil ;;
-  *) fail "usage: setup.sh python|anvil" ;;
+  *) fail "usage: setup.sh python|cluster|anvil" ;;
 esac
