@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "first_campaign.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+QUICK = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the plugins of this repository load slowly
 FILE = re.compile(r"# (\w+\.(?:vy|py))\n")
 
 
@@ -28,7 +29,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **QUICK}
 
 
 def run(script: str, folder: Path, environment: dict[str, str]) -> Iterator[str]:
