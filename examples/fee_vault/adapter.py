@@ -82,7 +82,7 @@ class FeeVaultMirror(Mirror):
         assets = self.some(rng, self.vault.previewRedeem(self.vault.maxRedeem(me)))
         return None if assets is None else (assets, me, me)
 
-    @step("vault.transfer", weight=5, by=SAVERS, says="sends {1} shares to {0}")
+    @step("vault.transfer", weight=10, by=SAVERS, says="sends {1} shares to {0}")
     def transfer(self, rng: random.Random, me: str) -> tuple[str, int] | None:
         shares = self.some(rng, self.vault.maxRedeem(me))
         return None if shares is None else (self.saver(rng), shares)

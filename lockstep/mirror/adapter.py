@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,7 @@ import click
 
 from lockstep.adapter import Adapter, Config, Invariant
 from lockstep.cli import fuzz_command
-from lockstep.compiler import Artifact, compile_vyper
+from lockstep.compiler import Artifact, Sources
 from lockstep.engines.base import Engine, open_engine
 from lockstep.errors import InputError
 from lockstep.mirror.checks import check_model, check_unmirrored
@@ -46,7 +47,10 @@ class MirrorAdapter:
     def interfaces(self) -> Mapping[str, Interface]:
         """The contracts, compiled and compared with the models. InputError if they do not fit."""
         mirror = self.mirror
-        artifacts = {name: self._compiled(path) for name, (path, _) in mirror.contracts.items()}
+        artifacts = {
+            name: self._artifact(mirror.contracts[name][0], sources)
+            for name, sources in self.sources().items()
+        }
         check_unmirrored(mirror.unmirrored, artifacts)
         for name, (_, model) in mirror.contracts.items():
             check_model(name, artifacts[name], model, mirror.unmirrored)
@@ -55,12 +59,32 @@ class MirrorAdapter:
             for name, (_, model) in mirror.contracts.items()
         }
 
-    def _compiled(self, path: str) -> Artifact:
+    def sources(self) -> Mapping[str, Sources]:
+        """What the contracts are compiled from."""
         root = self.mirror.root
-        if path not in self.overrides and not Path(root, path).is_file():
-            raise InputError(f"contract {path}: no such file in {root}; see `contracts` and `root`")
+        for path, _ in self.mirror.contracts.values():
+            if path not in self.overrides and not Path(root, path).is_file():
+                raise InputError(
+                    f"contract {path}: no such file in {root}; see `contracts` and `root`"
+                )
+        return {
+            name: Sources.of(path, root, self.overrides)
+            for name, (path, _) in self.mirror.contracts.items()
+        }
+
+    def compiled(self, artifacts: Mapping[str, Artifact]) -> "MirrorAdapter":
+        """The same adapter with these in the place of what it compiles itself."""
+        other = copy(self)
+        other.interfaces = {
+            name: interface.compiled(artifacts.get(name, interface.artifact))
+            for name, interface in self.interfaces.items()
+        }
+        return other
+
+    @staticmethod
+    def _artifact(path: str, sources: Sources) -> Artifact:
         try:
-            return compile_vyper(path, root=root, overrides=self.overrides)
+            return sources.artifact(path)
         except Exception as error:
             from vyper.exceptions import VyperException  # slow to load, and seldom needed
 
@@ -74,7 +98,7 @@ class MirrorAdapter:
         found = {
             f"{name}.{function}": ""
             for name, interface in self.interfaces.items()
-            for function in interface.callers
+            for function in interface.functions
             if f"{name}.{function}" not in self.mirror.unmirrored
         }
         for draw in self.mirror.draws.values():

@@ -20,9 +20,18 @@ def check_model(
 ) -> None:
     """InputError if the class lacks a function or event of the contract, or has it otherwise."""
     findings = [
+        *_constructor(name, artifact, model),
         *_functions(name, artifact, model, unmirrored),
         *_events(name, artifact, model, unmirrored),
     ]
+    _tell(f"model {model.__qualname__} of {artifact.path}", findings)
+
+
+def check_functions(
+    name: str, artifact: Artifact, model: type[Any], unmirrored: Mapping[str, str] | None = None
+) -> None:
+    """The same for the functions alone: for a model of any make, whatever its constructor takes."""
+    findings = list(_functions(name, artifact, model, unmirrored or {}))
     _tell(f"model {model.__qualname__} of {artifact.path}", findings)
 
 
@@ -78,14 +87,17 @@ def _hint(wanted: str, known: Any) -> str:
 # -- functions -------------------------------------------------------------------------------------
 
 
-def _functions(
-    name: str, artifact: Artifact, model: type[Contract], unmirrored: Mapping[str, str]
-) -> Iterator[str]:
+def _constructor(name: str, artifact: Artifact, model: type[Contract]) -> Iterator[str]:
     constructor = [entry for entry in artifact.abi if entry["type"] == "constructor"]
     inputs = constructor[0]["inputs"] if constructor else []
     # object's own would take anything.
     own = model.__init__ if model.__init__ is not object.__init__ else _no_arguments
     yield from _arguments(f"{name}.__init__", inputs, len(inputs), own)
+
+
+def _functions(
+    name: str, artifact: Artifact, model: type[Any], unmirrored: Mapping[str, str]
+) -> Iterator[str]:
     stored = {variable.attribute for variable in variables(artifact.layout)}
     for function in functions_of(artifact.abi).values():
         label = f"{name}.{function.name}"
@@ -101,7 +113,7 @@ def _functions(
             yield from _returns(label, function, found)
 
 
-def _lacks(name: str, function: FunctionCodec, model: type[Contract]) -> str:
+def _lacks(name: str, function: FunctionCodec, model: type[Any]) -> str:
     wanted = f"{function.name}({', '.join(item['name'] for item in function.inputs)})"
     hint = _hint(function.name, [one for one in dir(model) if not one.startswith("_")])
     return (

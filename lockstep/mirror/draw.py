@@ -21,6 +21,7 @@ NUMBERS = 32  # remembered
 ATTEMPTS = 8  # at a step that is possible
 WEIGHT_UNDRAWN = 1.0  # of a function that nothing is said about
 WEIGHT_VIEW = 0.3
+WEIGHT_GETTER = 0.05
 STRIDE = 8  # growth of the steps in which an edge is looked for
 HORIZON = 2**25  # seconds, about a year: how far a guard on the time is looked for
 
@@ -121,6 +122,7 @@ class Drawer:
             method = getattr(twin, draw.method) if draw is not None else None
             self._plans.append((action, by or twin.roles, method))
             usual = WEIGHT_VIEW if function.codec.is_view else WEIGHT_UNDRAWN
+            usual = WEIGHT_GETTER if function.is_getter else usual
             weights.append(draw.weight if draw is not None else usual)
         *self._bounds, self._total = accumulate(weights)
 

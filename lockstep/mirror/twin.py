@@ -15,7 +15,14 @@ from lockstep.mirror.checks import check_state
 from lockstep.mirror.codec import FunctionCodec, Item, event_encoders, functions_of, value_maker
 from lockstep.mirror.draw import Arguments, Drawer
 from lockstep.mirror.model import ZERO_ADDRESS, Chain, Contract, Revert, caller_argument
-from lockstep.mirror.storage import MappingWords, StorageWords, Variable, Word, variables
+from lockstep.mirror.storage import (
+    MappingWords,
+    StorageWords,
+    Variable,
+    Word,
+    split_mapping,
+    variables,
+)
 from lockstep.step import ModelResult, Step
 
 SAMPLES = 4  # calls of each view, when the whole state is compared
@@ -75,21 +82,24 @@ class Interface(NamedTuple):
     model: type[Contract]
     functions: dict[str, FunctionCodec]
     variables: tuple[Variable, ...]
+    keys: dict[str, int]  # of the mappings
     constructor: FunctionCodec
     events: dict[type[Any], Callable[..., Log]]
-    callers: dict[str, str]  # function -> its keyword-only argument, or ""
+    callers: dict[str, str]  # function of the model -> its keyword-only argument, or ""
 
     @classmethod
     def of(cls, artifact: Artifact, model: type[Contract]) -> "Interface":
         functions = functions_of(artifact.abi)
+        found = tuple(variables(artifact.layout))
         encoders = event_encoders(artifact.abi)
-        found = [entry for entry in artifact.abi if entry["type"] == "constructor"]
-        constructor: Item = found[0] if found else {"inputs": [], "stateMutability": ""}
+        constructors = [entry for entry in artifact.abi if entry["type"] == "constructor"]
+        constructor: Item = [*constructors, {"inputs": [], "stateMutability": ""}][0]
         return cls(
             artifact,
             model,
             functions,
-            tuple(variables(artifact.layout)),
+            found,
+            {item.attribute: len(split_mapping(item.kind)[0]) for item in found if item.is_mapping},
             FunctionCodec([{**constructor, "name": "__init__", "outputs": []}]),
             {event: encoders[event.__name__] for event in model.EVENTS},
             {
@@ -99,25 +109,31 @@ class Interface(NamedTuple):
             },
         )
 
+    def compiled(self, artifact: Artifact) -> "Interface":
+        """The same with another compilation, be it of another text."""
+        if artifact.abi == self.artifact.abi and artifact.layout == self.artifact.layout:
+            return self._replace(artifact=artifact)
+        return Interface.of(artifact, self.model)
+
 
 class Bound:
     """A function of one twin: calldata on one side, a method of the model on the other."""
 
-    __slots__ = ("address", "call", "caller", "codec", "contract", "makers")
+    __slots__ = ("address", "call", "caller", "codec", "is_getter", "makers")
 
     def __init__(
         self,
-        contract: str,
         codec: FunctionCodec,
-        model: Contract,
-        caller: str,
+        address: str,
+        call: Callable[..., Any],
+        caller: str | None,
         addresses: dict[str, str],
     ) -> None:
-        self.contract = contract
         self.codec = codec
-        self.address = model.address
-        self.call: Callable[..., Any] = getattr(model, codec.name)
+        self.address = address
+        self.call = call
         self.caller = caller
+        self.is_getter = caller is None
         makers = [value_maker(item, addresses) for item in codec.inputs]
         self.makers = makers if any(makers) else []
 
@@ -249,9 +265,12 @@ class Mirror:
             self._events[model.address, event] = encode
         for function, codec in interface.functions.items():
             action = f"{name}.{function}"
-            if function in interface.callers and action not in left_out:
-                caller = interface.callers[function]
-                self.functions[action] = Bound(name, codec, model, caller, self.address)
+            if action not in left_out and hasattr(model, function):
+                caller = interface.callers.get(function)
+                call = getattr(model, function)
+                if caller is None:
+                    call = _getter(model, function, interface.keys.get(function, 0))
+                self.functions[action] = Bound(codec, model.address, call, caller, self.address)
 
     def draw(self, rng: random.Random) -> Step:
         """The next step; a subclass may draw quite differently."""
@@ -325,19 +344,15 @@ class Mirror:
             yield from storage.everything()
 
     def views(self) -> Iterator[tuple[str, bytes, bytes, str]]:
-        """Constants, and every view of the models with a few arguments."""
+        """Every view of the models with a few arguments, and what has none."""
         self.chain.timestamp = self.now
-        for (name, interface), words in zip(self._interfaces.items(), self._storage, strict=True):
-            for function, codec in interface.functions.items():
-                value = getattr(words.model, function, None)
-                if not codec.inputs and value is not None and not callable(value):
-                    label = f"{name}.{function}()"
-                    yield words.model.address, codec.calldata(()), codec.output(value), label
         # Drawn from the last step alone: a replay of the same steps asks the same.
         arguments = Arguments([*self.address, ZERO_ADDRESS])
         arguments.remember(self._last[1])
         for action, bound in self.functions.items():
-            if bound.codec.is_view and not bound.caller:
+            # A getter with arguments reads words that are compared anyway.
+            is_compared = bound.is_getter and bound.codec.inputs
+            if bound.codec.is_view and not bound.caller and not is_compared:
                 rng = random.Random(action)
                 for _ in range(SAMPLES if bound.codec.inputs else 1):
                     args = [arguments.draw(rng, item) for item in bound.codec.inputs]
@@ -378,6 +393,22 @@ class Mirror:
                 f"the model reverts ({revert.reason or 'no reason'}); "
                 + view_mismatch(label, expected, got).text,
             )
+
+
+def _getter(model: Contract, name: str, keys: int) -> Callable[..., Any]:
+    """What Vyper makes of a public variable or constant: keys of its mapping, then indices."""
+
+    def get(*given: Any) -> Any:
+        value = getattr(model, name)
+        if keys:
+            value = value[given[0] if keys == 1 else given[:keys]]
+        for index in given[keys:]:
+            if index >= len(value):
+                raise Revert
+            value = value[index]
+        return value
+
+    return get
 
 
 def revert_data(revert: Revert) -> bytes:

@@ -4,6 +4,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -60,9 +61,22 @@ def hunt(adapter: MirrorAdapter, steps: int = 12_000) -> Divergence:
     return found
 
 
+def missed_lines(coverage: dict[str, Any]) -> set[str]:
+    """Of the contracts, those that did not run, or ran one way only."""
+    assert set(coverage) == {VAULT, COIN}
+    return {
+        (ROOT / item["path"]).read_text().splitlines()[item["number"] - 1].strip()
+        for entry in coverage.values()
+        for item in entry["missed"]
+    }
+
+
 def test_contracts_and_models_agree_and_the_campaign_reaches_every_guard() -> None:
-    result = run_campaign(Plan(ADAPTER, 6_000, 1, CONFIGS, length=1_000))
+    result = run_campaign(Plan(ADAPTER, 12_000, 1, CONFIGS, length=2_000, coverage=True))
     assert result.divergence is None, result.divergence.text
+    assert missed_lines(result.tally.coverage.summary()) == {
+        'assert fee_bps <= MAX_FEE_BPS, "fee too high"',  # of the constructor
+    }
     counts = result.tally.counts
     assert {action for action, _, ok, *_ in counts if ok} == set(ADAPTER.actions)
     assert {reason for *_, reason in counts} == {
