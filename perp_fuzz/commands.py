@@ -12,6 +12,7 @@ from lockstep.progress import StepProgress
 from perp_fuzz.adapter import PerpAdapter, scaled_params
 from perp_fuzz.bench import measure, show
 from perp_fuzz.deployment import DEFAULT_RISK
+from perp_fuzz.forms import check_models
 from perp_fuzz.gas_command import gas_command
 from perp_fuzz.isolation_command import isolation_command
 from perp_fuzz.mutants_command import mutants_command
@@ -66,6 +67,7 @@ def configs(decimals: Sequence[int], price: int | None = None) -> list[Config]:
 
 
 def _build(values: dict[str, Any]) -> tuple[Adapter, Sequence[Config]]:
+    check_models()
     bars = values["bars"]
     chosen = values["decimals"]
     decimals = [int(chosen)] if chosen else [int(choice) for choice in DECIMALS]

@@ -135,7 +135,8 @@ def _arguments(
     wanted = [item["name"] for item in inputs]
     got = [item.name for item in positional]
     if got != wanted or len(positional) + len(callers) < len(parameters):
-        shown = ", ".join(str(item).partition(":")[0] for item in parameters)
+        taken = [item for item in parameters if item not in callers]
+        shown = ", ".join(str(item).partition(":")[0] for item in taken)
         yield (
             f"{label} takes ({', '.join(wanted)}) in the contract and ({shown}) in the model: "
             "make names, number and order equal"
