@@ -25,7 +25,7 @@ from lockstep.step import Step
 from lockstep.tally import AGREED, STOPPED, Pace, Tally
 
 LENGTH = 10_000  # steps of a chain: bounds the memory, the time to shrink, what a loss costs
-WHOLE_EVERY = 2_000
+WHOLE_EVERY = 5_000
 LONGEST_ENTRY = 1_000  # of the corpus that begins a chain; longer ones wait to be shortened
 FOLLOWING = 200  # steps after such a beginning
 CORPUS_SHARE = 4  # one in so many steps at most is one of these chains

@@ -50,6 +50,7 @@ class Checker:
         self.twin = adapter.new_twin(engine, config)
         self.history: list[Step] = []
         self.wholes = 0
+        self._compared = -1  # the number of steps at the last of them
         self._whole_every = whole_every
         self._each = [item for item in self.invariants if item.every <= 1]
         self._later = [item for item in self.invariants if item.every > 1]
@@ -183,7 +184,10 @@ class Checker:
             raise _model_error(error) from error
 
     def whole(self) -> None:
-        """Every word of state, and the views."""
+        """Every word of state, and the views; once in a state."""
+        if self._compared == self.steps:
+            return
+        self._compared = self.steps
         self.wholes += 1
         storage = self.engine.storage
         for address, slot, value in self.twin.all_words():
