@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lockstep.adapter import Adapter, Config, Twin
 from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
 from lockstep.corpus import Corpus, Finds
-from lockstep.coverage.recorder import Recorder, recorder_of
+from lockstep.coverage.recorder import Watch, recorder_of
 from lockstep.engines.base import open_engine
 from lockstep.guidance import outcome as named_outcome
 from lockstep.regression import write_regression
@@ -30,6 +30,7 @@ LONGEST_ENTRY = 1_000  # of the corpus that begins a chain; longer ones wait to 
 FOLLOWING = 200  # steps after such a beginning
 CORPUS_SHARE = 4  # one in so many steps at most is one of these chains
 SAMPLE_EVERY = 2_000
+TRACE_EVERY = 32
 
 
 class Divergence(NamedTuple):
@@ -67,11 +68,9 @@ class Plan(NamedTuple):
     length: int = LENGTH
     whole_every: int = WHOLE_EVERY
     seeds: int = 1
-    coverage: bool = False  # of the contracts, if the adapter is Compiled and the engine can
+    coverage: bool = False  # of contracts and model, as far as adapter and engine offer it
+    trace_every: int = TRACE_EVERY  # batches, one of which the model is traced in
     corpus: Corpus | None = None
-
-    def recorder(self) -> Recorder | None:
-        return recorder_of(self.adapter, self.engine) if self.coverage else None
 
     @property
     def seed_text(self) -> str:
@@ -138,9 +137,8 @@ def run_chain(
     """One chain on a fresh engine. What was done is in the tally however it ends."""
     rng = random.Random(chain.config["seed"])
     generate, counts = plan.adapter.generate, tally.counts
-    engine: Any = open_engine(plan.engine)
-    recorder = plan.recorder()
-    adapter = recorder.begin(tally.coverage) if recorder else plan.adapter
+    engine = open_engine(plan.engine)
+    watch = Watch(plan.adapter, engine, tally.coverage, tally.arcs, plan.coverage)
     checker = None
     began, outcome, done = time.time(), STOPPED, 0
     beginning = iter(plan.corpus.begin(chain.config) if plan.corpus else ())
@@ -154,10 +152,13 @@ def run_chain(
     # A chain makes no cycles worth looking for; the collector would walk its whole history.
     gc.disable()
     try:
-        checker = Checker(adapter, engine, chain.config, plan.whole_every)
-        for size in batch_sizes(chain.steps):
+        with watch.tracing():
+            checker = Checker(watch.adapter, engine, chain.config, plan.whole_every)
+        for batch, size in enumerate(batch_sizes(chain.steps)):
             reached: list[str] = []
-            for step, result in checker.batch(draw, size):
+            with watch.tracing(not batch % plan.trace_every):
+                results = checker.batch(draw, size)
+            for step, result in results:
                 key = (step.action, step.aim, result.ok, result.changed, result.reason)
                 count = counts.get(key, 0)
                 counts[key] = count + 1
@@ -180,11 +181,18 @@ def run_chain(
         if checker is not None:
             tally.found += finds.save(checker)
             tally.add_chain(chain.number, checker, began, outcome)
-        if recorder is not None:
-            recorder.read(engine, tally.coverage)
+        watch.end()
         engine.close()
         gc.enable()
     return None
+
+
+def prepare(plan: Plan) -> None:
+    """What is compiled once is compiled here, before processes part."""
+    if plan.coverage:
+        engine = open_engine(plan.engine)
+        recorder_of(plan.adapter, engine)
+        engine.close()
 
 
 def run_campaign(

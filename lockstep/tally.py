@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from lockstep.adapter import Adapter, Twin
 from lockstep.checker import Checker
+from lockstep.coverage.model import Arcs, merge_arcs
 from lockstep.coverage.record import Coverage
+from lockstep.coverage.recorder import scope_of
 from lockstep.guidance import boundary_table, outcome
 from lockstep.samples import Histogram, Line, Sampled, kept
 
@@ -71,7 +73,9 @@ class Tally:
             name: Histogram(measure) for name, measure in getattr(adapter, "measures", {}).items()
         }
         self.lines: list[Line] = []
-        self.coverage = Coverage()
+        self.scope = scope_of(adapter)
+        self.coverage = Coverage()  # of the contracts
+        self.arcs: Arcs = {}  # of the model
         self.features: dict[str, int] = {}  # what twins name; outcomes are in `counts`
         self.found: list[Path] = []  # written to the corpus
 
@@ -128,6 +132,7 @@ class Tally:
             self.histograms[name].merge(histogram)
         self._add_lines(other.lines)
         self.coverage.merge(other.coverage)
+        merge_arcs(self.arcs, other.arcs)
         for name, count in other.features.items():
             self.features[name] = self.features.get(name, 0) + count
         self.found += other.found
@@ -182,7 +187,7 @@ class Tally:
             "features": dict(sorted(self.features.items())),
             "boundaries": boundary_table(self.features),
             "distributions": {name: item.summary() for name, item in self.histograms.items()},
-            "coverage": self.coverage.summary(),
+            "coverage": self.scope.summary(self.coverage, self.arcs),
             "series": [line.summary() for line in self.lines],
         }
 

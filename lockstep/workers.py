@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from lockstep.campaign import Chain, Divergence, Plan, Result, Stopped, run_chain
+from lockstep.campaign import Chain, Divergence, Plan, Result, Stopped, prepare, run_chain
 from lockstep.coverage.record import Coverage
 from lockstep.errors import InputError
 from lockstep.tally import Tally
@@ -68,7 +68,7 @@ def _on_interrupt(stop: Any) -> Iterator[list[bool]]:
 def run(plan: Plan, processes: int, tick: Callable[[int], None]) -> Result:
     """All chains, up to the first failure; Ctrl-C keeps what the workers have done."""
     stop = multiprocessing.get_context("fork").Event()
-    plan.recorder()  # compiled once, before the processes part
+    prepare(plan)
     with _on_interrupt(stop) as interrupted:
         crew = _Crew(plan, processes, stop, tick)
         try:

@@ -19,6 +19,8 @@ from perp_fuzz.deployment import (
     ADDRESSES,
     DEFAULT_PARAMS,
     DEFAULT_RISK,
+    MODEL_FILES,
+    ROOT,
     TOKENS,
     Artifacts,
     Overrides,
@@ -239,6 +241,9 @@ class PerpAdapter:
 
     def new_twin(self, engine: Engine, config: Config) -> PerpTwin:
         return PerpTwin(engine, config, self._artifacts or compile_contracts(self.overrides))
+
+    model_files = MODEL_FILES
+    unreachable = ROOT / "perp_fuzz" / "unreachable.toml"
 
     def sources(self) -> dict[str, Sources]:
         return sources(self.overrides)

@@ -118,6 +118,13 @@ class System(NamedTuple):
     coarse_token: TokenMock  # with more decimals than a market takes
 
 
+MIRRORS = {name.lower() for name in CONTRACTS}
+MODEL_FILES = tuple(
+    path
+    for path in sorted((ROOT / "python_model").glob("**/*.py"))
+    if path.stem.replace("_", "") in MIRRORS or path.parent.name == "modules"
+)
+
 Overrides = Mapping[str, str]
 Artifacts = Mapping[str, Artifact]  # by name
 

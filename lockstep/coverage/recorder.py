@@ -1,21 +1,28 @@
 """Coverage of chains: adapters with probes in their contracts, and what the probes tell."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from lockstep.adapter import Adapter, Config, Twin
 from lockstep.compiler import Artifact, Sources
+from lockstep.coverage.model import Arcs, Tracer, covered, merge_arcs
 from lockstep.coverage.probes import CONTRACTS, Instrumented, Item, instrument
 from lockstep.coverage.record import Coverage
+from lockstep.coverage.unreachable import read_entries, resolve
 from lockstep.engines.base import Engine, ProbedEngine
 from lockstep.errors import InputError
 
 
 @runtime_checkable
 class Compiled(Protocol):
-    """What an adapter offers beyond `Adapter` so that its contracts can carry probes."""
+    """What an adapter offers beyond `Adapter` so that its contracts can carry probes.
+
+    It may have two attributes more: `model_files`, the files of the model (absolute paths), and
+    `unreachable`, the path of a list of what nothing can reach (lockstep.coverage.unreachable).
+    """
 
     def sources(self) -> Mapping[str, Sources]:
         """The contracts to be covered, by the names under which it takes them compiled."""
@@ -56,10 +63,12 @@ class Recorder:
         return new
 
 
-def recorder_of(adapter: Adapter, engine: str) -> Recorder | None:
+def recorder_of(adapter: Adapter, engine: Engine) -> Recorder | None:
     """None if the adapter does not say what its contracts are made of, or the engine sees no
     probes."""
-    return _recorder(adapter) if engine == "revm" and isinstance(adapter, Compiled) else None
+    if isinstance(adapter, Compiled) and isinstance(engine, ProbedEngine):
+        return _recorder(adapter)
+    return None
 
 
 @lru_cache(maxsize=1)
@@ -77,8 +86,79 @@ class _Probed:
         return getattr(self._adapter, name)
 
     def new_twin(self, engine: Engine, config: Config) -> Twin:
-        cast(ProbedEngine, engine).take_probes()
+        assert isinstance(engine, ProbedEngine)
+        engine.take_probes()
         return self._adapter.new_twin(engine, config)
+
+
+class Watch:
+    """Coverage of one chain, as far as adapter and engine offer it."""
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        engine: Engine,
+        contracts: Coverage,
+        model: Arcs,
+        wanted: bool = True,
+    ) -> None:
+        self.adapter = adapter  # what to deploy
+        self._engine, self._contracts, self._model = engine, contracts, model
+        self._recorder = recorder_of(adapter, engine) if wanted else None
+        if self._recorder is not None:
+            self.adapter = self._recorder.begin(contracts)
+        scope = scope_of(adapter)
+        self._tracer = Tracer(scope.model, scope.base) if wanted and scope.model else None
+
+    def tracing(self, now: bool = True) -> AbstractContextManager[None]:
+        """Trace the model meanwhile."""
+        return self._tracer.on() if self._tracer is not None and now else nullcontext()
+
+    def end(self) -> None:
+        """Add what ran."""
+        if self._recorder is not None:
+            assert isinstance(self._engine, ProbedEngine)
+            self._recorder.read(self._engine, self._contracts)
+        if self._tracer is not None:
+            merge_arcs(self._model, self._tracer.arcs())
+
+
+class Scope(NamedTuple):
+    """Where what is covered is, for a report."""
+
+    base: Path = Path()
+    replaced: Mapping[str, str] = {}  # full path -> the text that stood in for the file
+    model: tuple[str, ...] = ()
+    unreachable: Path | None = None
+
+    def text(self, path: str) -> str:
+        """Of a file by its path relative to the base."""
+        full = self.base / path
+        return self.replaced.get(str(full)) or full.read_text()
+
+    def reasons(self, coverage: Coverage) -> tuple[dict[Item, str], list[str]]:
+        """Why what was missed cannot be reached, and what is wrong with the list of reasons."""
+        if self.unreachable is None:
+            return {}, []
+        return resolve(read_entries(self.unreachable), coverage, self.text)
+
+    def model_coverage(self, arcs: Arcs) -> Coverage:
+        return covered(self.model, arcs, self.base) if arcs else Coverage()
+
+    def summary(self, contracts: Coverage, arcs: Arcs) -> dict[str, Any]:
+        """Of contracts and model, file by file, as plain JSON values."""
+        return {
+            "contracts": contracts.summary(self.reasons(contracts)[0]),
+            "model": self.model_coverage(arcs).summary(),
+        }
+
+
+def scope_of(adapter: Adapter) -> Scope:
+    if not isinstance(adapter, Compiled):
+        return Scope()
+    sources = next(iter(adapter.sources().values()))
+    files = tuple(str(path) for path in getattr(adapter, "model_files", ()))
+    return Scope(sources.base, sources.replaced, files, getattr(adapter, "unreachable", None))
 
 
 def _key(sources: Sources) -> tuple[Path, Path, tuple[tuple[str, str], ...], str]:

@@ -1,6 +1,6 @@
 """What every engine offers, and how one is opened by name."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 ENGINES = ("revm", "pyevm", "anvil")
 
@@ -60,6 +60,7 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class ProbedEngine(Engine, Protocol):
     """One on which contracts with probes (lockstep.coverage) say what they ran."""
 

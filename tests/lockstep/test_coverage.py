@@ -12,8 +12,10 @@ from lockstep.coverage import probes
 from lockstep.coverage.probes import Branch, Line, instrument
 from lockstep.coverage.record import Coverage
 from lockstep.coverage.recorder import Recorder
+from lockstep.coverage.unreachable import read_entries, resolve
 from lockstep.engines.base import PROBES
 from lockstep.engines.revm import RevmEngine
+from lockstep.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 PATHS = "tests/lockstep/Paths.vy"
@@ -308,7 +310,7 @@ def test_coverage_is_merged_and_pickled():
     one.merge(pickle.loads(pickle.dumps(other)))
     assert one.missed() == [Line("b.vy", 3)]
     assert one.summary()["a.vy"]["lines"] == [2, 2]
-    assert one.summary()["b.vy"]["missed"] == [{"path": "b.vy", "number": 3}]
+    assert one.summary()["b.vy"]["missed"] == [{"path": "b.vy", "number": 3, "reason": ""}]
 
 
 def test_reading_gives_what_is_new():
@@ -322,18 +324,93 @@ def test_reading_gives_what_is_new():
     assert (new.text, new.outcome) == ("amount >= MINIMUM", False)
 
 
-def test_each_line_of_a_source_has_its_status(contract):
+def test_the_summary_says_which_lines_have_code_and_why_others_do_not_run(contract):
     coverage = Coverage()
     contract.call("sign", 0)
-    contract.call("choice", 11)
     coverage.all, coverage.hit = EVERYTHING, contract.hit()
-    lines = coverage.lines(PATHS, "\n".join(TEXT), {_false("x > 10"): "as a test"})
-    status = {line.text.strip(): (line.status, line.notes) for line in lines}
-    assert status['"""'] == ("no code", [])
-    assert status["self.total += 1"] == ("hit", [])
-    assert status["return -1"] == ("missed", [])
-    assert status["if x < 0:"] == ("partly", ["x < 0 is never true"])
-    assert status["return BASE if x > 10 else x"] == (
-        "unreachable",
-        ["x > 10 is never false: as a test"],
+    entry = coverage.summary({_false("x > 10"): "as a test"})[PATHS]
+    numbers = {item.number for item in EVERYTHING}
+    assert entry["code"] == sorted(numbers)
+    assert {"reason": "as a test", **_false("x > 10")._asdict()} in entry["missed"]
+    assert TEXT.index("        self.total += 1") + 1 not in {x["number"] for x in entry["missed"]}
+
+
+ENTRY = {"file": PATHS, "line": "return BASE if x > 10 else x", "reason": "as a test"}
+
+
+def listed(tmp_path, coverage, **fields):
+    path = tmp_path / "unreachable.toml"
+    body = "\n".join(f'{name} = "{text}"' for name, text in fields.items())
+    path.write_text(f"[[unreachable]]\n{body}\n")
+    return resolve(read_entries(path), coverage, lambda name: (ROOT / name).read_text())
+
+
+def test_a_listed_branch_has_its_reason(tmp_path, contract):
+    coverage = Coverage()
+    coverage.all = EVERYTHING
+    fields = {**ENTRY, "branch": "x > 10 is never false"}
+    assert listed(tmp_path, coverage, **fields) == ({_false("x > 10"): "as a test"}, [])
+
+
+def test_a_listed_line_is_the_line_and_not_its_branches(tmp_path):
+    coverage = Coverage()
+    coverage.all = EVERYTHING
+    reasons, wrong = listed(tmp_path, coverage, **ENTRY)
+    assert not wrong
+    assert [type(item) for item in reasons] == [Line]
+
+
+def test_a_line_that_is_there_twice_is_told_by_the_one_before(tmp_path):
+    path = tmp_path / "unreachable.toml"
+    path.write_text(
+        '[[unreachable]]\nfile = "a.vy"\nline = "return 0"\nbelow = "if y:"\nreason = "a test"\n'
     )
+    coverage = Coverage()
+    coverage.all = {Line("a.vy", 2), Line("a.vy", 4)}
+    text = "if x:\n    return 0\nif y:\n    return 0\n"
+    reasons, wrong = resolve(read_entries(path), coverage, lambda name: text)
+    assert (reasons, wrong) == ({Line("a.vy", 4): "a test"}, [])
+
+
+def test_an_entry_that_names_nothing_or_what_ran_is_an_error(tmp_path):
+    coverage = Coverage()
+    coverage.all = coverage.hit = EVERYTHING
+    _, wrong = listed(tmp_path, coverage, **ENTRY)
+    assert wrong[0].endswith("was reached; take the entry out")
+    _, wrong = listed(tmp_path, coverage, **{**ENTRY, "line": "return BASE"})
+    assert "names nothing" in wrong[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[unreachable", "Expected"),
+        ('[[unreachable]]\nfile = "x"', "entry 1 needs file, line and reason"),
+        ('[[unreachable]]\nfile = "x"\nline = "y"\nreason = ""', "entry 1 needs"),
+        ('[[unreachable]]\nfile = "x"\nline = "y"\nreason = "z"\nwhy = "w"', "entry 1 needs"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_named(tmp_path, text, message):
+    path = tmp_path / "unreachable.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_entries(path)
+    with pytest.raises(InputError, match="No such file"):
+        read_entries(tmp_path / "none.toml")
+
+
+def test_the_model_is_covered_too():
+    plan = Plan(ADAPTER, 200, 1, length=100, coverage=True)
+    summary = run_campaign(plan).tally.summary()["coverage"]["model"]
+    entry = summary["tests/lockstep/toy_vault.py"]
+    text = (ROOT / "tests/lockstep/toy_vault.py").read_text().splitlines()
+    missed = {text[item["number"] - 1].strip() for item in entry["missed"]}
+    assert 'raise Revert("over cap")' not in missed
+    assert "assert text.count(old) == 1, old" in missed
+    assert entry["branches"][0] > 5
+
+
+def test_the_model_is_not_traced_without_coverage():
+    tally = run_campaign(Plan(ADAPTER, 100, 1)).tally
+    assert tally.arcs == {}
+    assert tally.summary()["coverage"] == {"contracts": {}, "model": {}}

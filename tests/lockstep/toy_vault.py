@@ -166,6 +166,8 @@ class VaultAdapter:
         artifact = self.artifact or self.sources()["Vault"].artifact()
         return VaultTwin(engine, config, artifact)
 
+    model_files = (Path(__file__),)
+
     def sources(self) -> dict[str, Sources]:
         return {"Vault": Sources.of(SOURCE, ROOT, self.overrides)}
 
