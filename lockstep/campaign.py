@@ -136,7 +136,7 @@ def run_chain(
 ) -> Divergence | None:
     """One chain on a fresh engine. What was done is in the tally however it ends."""
     rng = random.Random(chain.config["seed"])
-    generate, counts = plan.adapter.generate, tally.counts
+    generate = plan.adapter.generate
     engine = open_engine(plan.engine)
     watch = Watch(plan.adapter, engine, tally.coverage, tally.arcs, plan.coverage)
     checker = None
@@ -155,15 +155,10 @@ def run_chain(
         with watch.tracing():
             checker = Checker(watch.adapter, engine, chain.config, plan.whole_every)
         for batch, size in enumerate(batch_sizes(chain.steps)):
-            reached: list[str] = []
             with watch.tracing(not batch % plan.trace_every):
                 results = checker.batch(draw, size)
-            for step, result in results:
-                key = (step.action, step.aim, result.ok, result.changed, result.reason)
-                count = counts.get(key, 0)
-                counts[key] = count + 1
-                if not count:
-                    reached.append(named_outcome(step.action, result.ok, result.reason))
+            first = tally.count(results)
+            reached = [named_outcome(action, ok, reason) for action, _, ok, _, reason in first]
             finds.note(reached, checker)
             tally.add_steps(chain.seed, size)
             if (done + size) // SAMPLE_EVERY > done // SAMPLE_EVERY:
@@ -174,13 +169,19 @@ def run_chain(
         outcome = AGREED
     except Mismatch as found:
         outcome = found.kind
-        history = checker.history if checker is not None else []
+        history: list[Step] = []
+        if checker is not None:
+            history = checker.history
+            begun = checker.batched[: max(0, checker.steps - done)]  # up to the failing step
+            tally.count(begun)
+            tally.add_steps(chain.seed, len(begun))
+            done += len(begun)
         kind, text, config = found.kind, found.text, chain.config
         return Divergence(kind, text, history, config, plan.engine, chain.number)
     finally:
         if checker is not None:
             tally.found += finds.save(checker)
-            tally.add_chain(chain.number, checker, began, outcome)
+            tally.add_chain(chain.number, checker, done, began, outcome)
         watch.end()
         engine.close()
         gc.enable()

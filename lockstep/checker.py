@@ -51,6 +51,7 @@ class Checker:
         self.history: list[Step] = []
         self.wholes = 0
         self._compared = -1  # the number of steps at the last of them
+        self.batched: list[Done] = []  # of the last batch, also of one that failed
         self._whole_every = whole_every
         self._each = [item for item in self.invariants if item.every <= 1]
         self._later = [item for item in self.invariants if item.every > 1]
@@ -105,7 +106,7 @@ class Checker:
     def _batch(self, draw: Callable[[Twin], Step], count: int) -> list[Done]:
         twin, history = self.twin, self.history
         execute, encode = twin.execute_model, twin.encode
-        done: list[Done] = []
+        done = self.batched = []
         calls: list[tuple[str, str, bytes]] = []
         try:
             for _ in range(count):

@@ -3,11 +3,12 @@
 import os
 import platform
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lockstep.adapter import Adapter, Twin
-from lockstep.checker import Checker
+from lockstep.checker import Checker, Done
 from lockstep.coverage.model import Arcs, merge_arcs
 from lockstep.coverage.record import Coverage
 from lockstep.coverage.recorder import scope_of
@@ -89,11 +90,24 @@ class Tally:
             for name, values in twin.samples().items():
                 self.histograms[name].add(values)
 
-    def add_chain(self, number: int, checker: Checker, began: float, outcome: str) -> None:
-        """A chain has ended, whatever the way."""
+    def count(self, done: Iterable[Done]) -> list[Key]:
+        """Count steps and what came of them; what came for the first time."""
+        counts, first = self.counts, []
+        for step, result in done:
+            key = (step.action, step.aim, result.ok, result.changed, result.reason)
+            count = counts.get(key, 0)
+            counts[key] = count + 1
+            if not count:
+                first.append(key)
+        return first
+
+    def add_chain(
+        self, number: int, checker: Checker, steps: int, began: float, outcome: str
+    ) -> None:
+        """A chain has ended, whatever the way, after so many steps."""
         worker = f"{platform.node()}:{os.getpid()}"
         seconds = time.time() - began
-        self.ran.append(Chain(number, checker.steps, began, seconds, worker, outcome))
+        self.ran.append(Chain(number, steps, began, seconds, worker, outcome))
         if isinstance(checker.twin, Sampled):
             self._add_lines([kept(number, series) for series in checker.twin.series()])
         self.add_twin(checker)
