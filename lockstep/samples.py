@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 MOST_POINTS = 800  # of a line: more cannot be told apart on a page
-MOST_MARKS = 1_000
+MOST_MARKS = 500
 DIGITS = 7  # significant ones that are kept
 
 
