@@ -18,7 +18,7 @@ from lockstep.errors import InputError
 from lockstep.prices import parse_time, read_bars
 from lockstep.progress import StepProgress
 from lockstep.report import print_summary, report_paths, write_reports
-from lockstep.report.summary import campaign_summary
+from lockstep.report.summary import campaign_summary, source_texts
 from lockstep.workers import cores
 
 Build = Callable[[dict[str, Any]], tuple[Adapter, Sequence[Config]]]
@@ -190,7 +190,7 @@ def fuzz(
     print_summary(summary, console)
     if found is not None:
         _tell(found, console)
-    write_reports(reports, summary)
+    write_reports(reports, summary, source_texts(plan.adapter, summary) if reports else {})
     if found is not None:
         return 1
     if result.interrupted:

@@ -10,24 +10,26 @@ from typing import Any
 from lockstep.errors import InputError
 from lockstep.regression import write_whole
 
+Texts = Mapping[str, str]  # path -> what the file there says
 
-def _json(summary: dict[str, Any]) -> str:
+
+def _json(summary: dict[str, Any], texts: Texts) -> str:
     return json.dumps(summary, indent=2) + "\n"
 
 
-def _html(summary: dict[str, Any]) -> str:
+def _html(summary: dict[str, Any], texts: Texts) -> str:
     from lockstep.report.page import page  # a second to load, for who asks for it
 
-    return page(summary)
+    return page(summary, texts)
 
 
-def _junit(summary: dict[str, Any]) -> str:
+def _junit(summary: dict[str, Any], texts: Texts) -> str:
     from lockstep.report.junit import document
 
     return document(summary)
 
 
-FORMATS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+FORMATS: Mapping[str, Callable[[dict[str, Any], Texts], str]] = {
     ".html": _html,
     ".xml": _junit,
     ".json": _json,
@@ -71,18 +73,19 @@ def check_writable(path: str | Path) -> None:
 
 def write_report(path: str | Path, summary: dict[str, Any]) -> None:
     """Figures of any kind as JSON."""
-    write_whole(path, _json(summary))
+    write_whole(path, _json(summary, {}))
 
 
-def write_reports(paths: Sequence[Path], summary: dict[str, Any]) -> None:
+def write_reports(paths: Sequence[Path], summary: dict[str, Any], texts: Texts) -> None:
     """A campaign's summary in the format of every path, each whole or not at all.
 
-    One that cannot be written does not keep the others from being written.
+    `texts` are the sources to show its coverage on. One report that cannot be written does not keep
+    the others from being written.
     """
     failures = []
     for path in paths:
         try:
-            write_whole(path, FORMATS[path.suffix.lower()](summary))
+            write_whole(path, FORMATS[path.suffix.lower()](summary, texts))
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             failures.append(f"report {path}: {reason}; make room or choose another path")

@@ -15,7 +15,7 @@ from lockstep.report import figures
 from lockstep.report.source import GLYPHS, annotated
 
 SUCCEEDS = "succeeds"
-GROUPS = ("contracts", "model")  # of covered files
+COVERED = {"contracts": "coverage", "model": "model_coverage"}  # keys of the summary
 PARTS = ("lines", "branches")
 MOST_CHAINS = 200  # shown
 MOST_STEPS = 200
@@ -35,7 +35,7 @@ SECTIONS = (
 )
 
 
-def page(summary: dict[str, Any], texts: Mapping[str, str] | None = None) -> str:
+def page(summary: dict[str, Any], texts: Mapping[str, str]) -> str:
     """The page. `texts` are the sources that its coverage is shown on, by path."""
     kinds = _kinds(summary["series"])
     failed = summary["divergence"]
@@ -58,7 +58,7 @@ def page(summary: dict[str, Any], texts: Mapping[str, str] | None = None) -> str
             chains=chains[:MOST_CHAINS],
             more_chains=len(chains) - MOST_CHAINS if len(chains) > MOST_CHAINS else 0,
             matrix=_matrix(summary["actions"]),
-            coverage=_coverage(summary.get("coverage", {}), texts or {}),
+            coverage=_coverage(summary, texts),
             glyphs=GLYPHS,
             boundaries=summary.get("boundaries", {}),
             features=_other_features(summary),
@@ -117,17 +117,18 @@ def _figures(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("Revert reasons", f"{len({name for entry in actions for name in entry['reverts']}):,}"),
         ("Invariant checks", f"{sum(entry['checked'] for entry in invariants):,}"),
-        *_covered(summary.get("coverage", {})),
+        *_covered(summary),
     ]
 
 
-def _covered(coverage: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _covered(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     shares = []
-    for group in GROUPS:
-        pairs = [entry[what] for entry in coverage.get(group, {}).values() for what in PARTS]
-        if pairs:
-            hit, total = (sum(pair[i] for pair in pairs) for i in (0, 1))
-            shares.append((f"{group.capitalize()} covered", f"{hit / total:.1%}"))
+    for group, key in COVERED.items():
+        pairs = [entry[what] for entry in summary.get(key, {}).values() for what in PARTS]
+        total = sum(pair[1] for pair in pairs)
+        if total:
+            share = sum(pair[0] for pair in pairs) / total
+            shares.append((f"{group.capitalize()} covered", f"{share:.1%}"))
     return shares
 
 
@@ -164,13 +165,18 @@ def _heat(count: int, most: int) -> float:
     return round(0.1 + 0.9 * math.log1p(count) / math.log1p(most), 3) if count else 0.0
 
 
-def _coverage(coverage: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
-    shown: dict[str, list[dict[str, Any]]] = {group: [] for group in GROUPS}
-    for group in GROUPS:
-        for path, entry in coverage.get(group, {}).items():
-            rows = annotated(path, texts[path], entry) if path in texts else []
-            shown[group].append({"path": path, **entry, "rows": rows})
-    return shown
+def _coverage(summary: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        group: [
+            {
+                "path": path,
+                **entry,
+                "rows": annotated(path, texts[path], entry) if path in texts else [],
+            }
+            for path, entry in summary.get(key, {}).items()
+        ]
+        for group, key in COVERED.items()
+    }
 
 
 def _other_features(summary: Mapping[str, Any]) -> dict[str, int]:

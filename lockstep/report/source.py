@@ -9,6 +9,9 @@ from pygments.lexer import Lexer
 from pygments.lexers import PythonLexer, TextLexer, VyperLexer
 from pygments.token import Comment, Keyword, Name, Number, String, _TokenType
 
+from lockstep.coverage.probes import Branch
+from lockstep.coverage.record import told
+
 # The first that a token is part of decides; what is none of them stays plain.
 CLASSES: tuple[tuple[_TokenType, str], ...] = (
     (Comment, "c"),
@@ -89,14 +92,8 @@ def _notes(missed: Mapping[int, Sequence[Mapping[str, Any]]], number: int) -> li
     for item in missed.get(number, ()):
         reason = item.get("reason", "")
         if "outcome" in item:
-            told = _never(item)
-            notes.append(f"{told}: {reason}" if reason else told)
+            never = told(Branch(*(item[name] for name in Branch._fields)))
+            notes.append(f"{never}: {reason}" if reason else never)
         elif reason:
             notes.append(reason)
     return notes
-
-
-def _never(branch: Mapping[str, Any]) -> str:
-    if branch["kind"] == "for":
-        return "never enters the loop" if branch["outcome"] else "never runs out"
-    return f"never {'true' if branch['outcome'] else 'false'}: {branch['text']}"

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from lockstep.adapter import Adapter
 from lockstep.campaign import Divergence, Plan, Result
+from lockstep.coverage.recorder import Compiled
 from lockstep.regression import story
 from lockstep.tally import Chain
 
@@ -52,6 +54,19 @@ def campaign_summary(
             "processes": _processes(ran),
         },
     }
+
+
+def source_texts(adapter: Adapter, summary: dict[str, Any]) -> dict[str, str]:
+    """What the covered files say, as the adapter has them compiled."""
+    if not isinstance(adapter, Compiled):
+        return {}
+    texts = {}
+    for sources in adapter.sources().values():
+        for path in summary["coverage"]:
+            full = (sources.base / path).resolve()
+            if path not in texts and (str(full) in sources.replaced or full.is_file()):
+                texts[path] = sources.replaced.get(str(full)) or full.read_text()
+    return texts
 
 
 def versions() -> dict[str, str]:

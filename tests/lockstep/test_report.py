@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from toy_vault import ADAPTER, ROOT, VaultAdapter, VaultTwin, planted
+from toy_vault import ADAPTER, ROOT, SOURCE, VaultAdapter, VaultTwin, planted
 
 from lockstep.adapter import Invariant
 from lockstep.campaign import Plan, run_campaign
@@ -27,6 +27,7 @@ from lockstep.report.summary import campaign_summary
 from lockstep.samples import MOST_MARKS, MOST_POINTS, Histogram, Mark, Measure, Series, kept
 from lockstep.tally import MOST_LINES, MOST_MOMENTS, Pace
 
+TEXTS = {SOURCE: (ROOT / SOURCE).read_text()}
 HOSTILE = '<script>alert("&")</script>'
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 SVG_LEAVES = {"path", "use", "rect", "circle"}
@@ -84,7 +85,7 @@ def failed() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pages(summary: dict[str, Any], failed: dict[str, Any]) -> list[str]:
-    return [page(summary), page(failed)]
+    return [page(summary, TEXTS), page(failed, TEXTS)]
 
 
 class Page(HTMLParser):
@@ -177,7 +178,7 @@ def test_page_escapes_whatever_it_is_told(failed: dict[str, Any]) -> None:
     hostile["divergence"]["story"] = [HOSTILE]
     hostile["divergence"]["replay"] = [HOSTILE]
     hostile["timing"]["processes"][0]["worker"] = HOSTILE
-    text = page(hostile)
+    text = page(hostile, TEXTS)
     assert "<script" not in text
     shown = "".join(Page(text).text)
     assert shown.count(HOSTILE) >= 12  # among others: name, title, measure, series, marks
@@ -267,7 +268,7 @@ def test_page_of_a_long_campaign_stays_small() -> None:
     line["points"] = [[i + 0.123456, i % 97 * 1.000001] for i in range(MOST_POINTS)]
     line["marks"] = [[i * 0.8, i % 97, "a"] for i in range(MOST_MARKS)]
     drawn = lines(line, ["a"], "s0")
-    assert len(page(big)) + MOST_LINES * len(drawn) < 3_000_000  # sources take the rest
+    assert len(page(big, TEXTS)) + MOST_LINES * len(drawn) < 3_000_000  # sources take the rest
 
 
 # -- what is sampled -------------------------------------------------------------------------------
@@ -347,7 +348,7 @@ def cases(text: str) -> dict[str, list[ElementTree.Element]]:
 
 
 def test_junit_has_a_case_for_everything(summary: dict[str, Any]) -> None:
-    found = cases(FORMATS[".xml"](summary))
+    found = cases(FORMATS[".xml"](summary, {}))
     assert {name: len(items) for name, items in found.items()} == {
         "agreement": 1, "chains": 2, "invariants": 3,
     }  # fmt: skip
@@ -355,7 +356,7 @@ def test_junit_has_a_case_for_everything(summary: dict[str, Any]) -> None:
 
 
 def test_junit_failure_carries_text_and_story(failed: dict[str, Any]) -> None:
-    found = cases(FORMATS[".xml"](failed))  # it parses, whatever characters the text has
+    found = cases(FORMATS[".xml"](failed, {}))  # it parses, whatever characters the text has
     broken = [
         case for items in found.values() for case in items if case.find("failure") is not None
     ]
@@ -371,14 +372,14 @@ def test_junit_failure_carries_text_and_story(failed: dict[str, Any]) -> None:
     other["divergence"] |= {"invariant": None, "kind": "storage"}
     names = [
         name
-        for name, items in cases(FORMATS[".xml"](other)).items()
+        for name, items in cases(FORMATS[".xml"](other, {})).items()
         if any(case.find("failure") is not None for case in items)
     ]
     assert names == ["agreement", "chains"]
 
 
 def test_json_is_the_summary_and_every_key_is_documented(summary: dict[str, Any]) -> None:
-    assert json.loads(FORMATS[".json"](summary)) == json.loads(json.dumps(summary))
+    assert json.loads(FORMATS[".json"](summary, {})) == json.loads(json.dumps(summary))
     text = (ROOT / "docs" / "reports.md").read_text()
     documented = {
         key
@@ -498,7 +499,7 @@ def test_one_report_that_cannot_be_written_does_not_cost_the_others(
     monkeypatch.setattr(files, "write_whole", full)
     paths = [tmp_path / "r.html", tmp_path / "r.json"]
     with pytest.raises(InputError, match=r"r\.html: no space left on device; make room"):
-        write_reports(paths, summary)
+        write_reports(paths, summary, {})
     assert json.loads((tmp_path / "r.json").read_text())["steps"] == 9_000
 
 
