@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from lockstep.adapter import Adapter
+from lockstep.adapter import Adapter, Config
 from lockstep.campaign import Divergence, Plan, Result
 from lockstep.coverage.recorder import Compiled
 from lockstep.regression import story
@@ -29,6 +29,7 @@ def campaign_summary(
         "adapter": plan.adapter.name,
         "engine": plan.engine,
         "seed": plan.seed,
+        "seeds": plan.seeds,
         "planned_steps": plan.steps * plan.seeds,
         "length": plan.length,
         "processes": processes,
@@ -91,12 +92,19 @@ def _chains(plan: Plan, ran: Sequence[Chain]) -> list[dict[str, Any]]:
         {
             "chain": chain.number,
             "seed": planned[chain.number].seed,
-            "config": planned[chain.number].config["chain"] % len(plan.configs),
+            "config": _config(plan, planned[chain.number].config),
+            "entry": planned[chain.number].config.get("entry"),
             "steps": chain.steps,
             "outcome": chain.outcome,
         }
         for chain in ran
     ]
+
+
+def _config(plan: Plan, config: Config) -> int:
+    """Which of the plan's the chain's is, that one having more besides."""
+    fitting = [i for i, own in enumerate(plan.configs) if own.items() <= config.items()]
+    return max(fitting, key=lambda i: len(plan.configs[i]))
 
 
 def _processes(ran: Sequence[Chain]) -> list[dict[str, Any]]:
