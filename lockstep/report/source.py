@@ -68,7 +68,7 @@ def annotated(path: str, text: str, entry: Mapping[str, Any]) -> list[Row]:
     missed: dict[int, list[Mapping[str, Any]]] = {}
     for item in entry["missed"]:
         missed.setdefault(item["number"], []).append(item)
-    code = set(entry["code"])
+    code = set(entry.get("code", ()))
     return [
         Row(number, _status(number in code, missed.get(number, ())), html, _notes(missed, number))
         for number, html in enumerate(coloured(path, text), 1)

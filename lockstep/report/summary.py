@@ -29,7 +29,7 @@ def campaign_summary(
         "adapter": plan.adapter.name,
         "engine": plan.engine,
         "seed": plan.seed,
-        "seeds": plan.seeds,
+        "last_seed": plan.seed + plan.seeds - 1,
         "planned_steps": plan.steps * plan.seeds,
         "length": plan.length,
         "processes": processes,
