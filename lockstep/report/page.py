@@ -15,7 +15,6 @@ from lockstep.report import figures
 from lockstep.report.source import GLYPHS, annotated
 
 SUCCEEDS = "succeeds"
-COVERED = {"contracts": "coverage", "model": "model_coverage"}  # keys of the summary
 PARTS = ("lines", "branches")
 MOST_CHAINS = 200  # shown
 MOST_STEPS = 200
@@ -58,9 +57,9 @@ def page(summary: dict[str, Any], texts: Mapping[str, str]) -> str:
             chains=chains[:MOST_CHAINS],
             more_chains=len(chains) - MOST_CHAINS if len(chains) > MOST_CHAINS else 0,
             matrix=_matrix(summary["actions"]),
-            coverage=_coverage(summary, texts),
+            coverage=_coverage(summary["coverage"], texts),
             glyphs=GLYPHS,
-            boundaries=summary.get("boundaries", {}),
+            boundaries=summary["boundaries"],
             features=_other_features(summary),
             distributions=_distributions(summary["distributions"]),
             series=_series(summary["series"], kinds),
@@ -117,14 +116,14 @@ def _figures(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("Revert reasons", f"{len({name for entry in actions for name in entry['reverts']}):,}"),
         ("Invariant checks", f"{sum(entry['checked'] for entry in invariants):,}"),
-        *_covered(summary),
+        *_covered(summary["coverage"]),
     ]
 
 
-def _covered(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _covered(coverage: Mapping[str, Any]) -> list[tuple[str, str]]:
     shares = []
-    for group, key in COVERED.items():
-        pairs = [entry[what] for entry in summary.get(key, {}).values() for what in PARTS]
+    for group, entries in coverage.items():
+        pairs = [entry[what] for entry in entries.values() for what in PARTS]
         total = sum(pair[1] for pair in pairs)
         if total:
             share = sum(pair[0] for pair in pairs) / total
@@ -165,25 +164,26 @@ def _heat(count: int, most: int) -> float:
     return round(0.1 + 0.9 * math.log1p(count) / math.log1p(most), 3) if count else 0.0
 
 
-def _coverage(summary: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
+def _coverage(coverage: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
     return {
         group: [
             {
                 "path": path,
                 **entry,
-                "rows": annotated(path, texts[path], entry) if path in texts else [],
+                "left": sum(not item["reason"] for item in entry["missed"]),
+                "rows": annotated(path, texts[path], entry),
             }
-            for path, entry in summary.get(key, {}).items()
+            for path, entry in entries.items()
         ]
-        for group, key in COVERED.items()
+        for group, entries in coverage.items()
     }
 
 
 def _other_features(summary: Mapping[str, Any]) -> dict[str, int]:
-    boundaries = summary.get("boundaries", {})
+    boundaries = summary["boundaries"]
     return {
         name: count
-        for name, count in sorted(summary.get("features", {}).items())
+        for name, count in sorted(summary["features"].items())
         if name.rpartition(": ")[0] not in boundaries
     }
 

@@ -68,7 +68,7 @@ def annotated(path: str, text: str, entry: Mapping[str, Any]) -> list[Row]:
     missed: dict[int, list[Mapping[str, Any]]] = {}
     for item in entry["missed"]:
         missed.setdefault(item["number"], []).append(item)
-    code = set(entry.get("code", ()))
+    code = set(entry["code"])
     return [
         Row(number, _status(number in code, missed.get(number, ())), html, _notes(missed, number))
         for number, html in enumerate(coloured(path, text), 1)
@@ -77,7 +77,7 @@ def annotated(path: str, text: str, entry: Mapping[str, Any]) -> list[Row]:
 
 def _status(is_code: bool, missed: Sequence[Mapping[str, Any]]) -> str:
     lines = [item for item in missed if "outcome" not in item]
-    reachable = [item for item in missed if not item.get("reason")]
+    reachable = [item for item in missed if not item["reason"]]
     if missed and not reachable:
         return UNREACHABLE
     if any(item in lines for item in reachable):
@@ -90,7 +90,7 @@ def _status(is_code: bool, missed: Sequence[Mapping[str, Any]]) -> str:
 def _notes(missed: Mapping[int, Sequence[Mapping[str, Any]]], number: int) -> list[str]:
     notes = []
     for item in missed.get(number, ()):
-        reason = item.get("reason", "")
+        reason = item["reason"]
         if "outcome" in item:
             never = told(Branch(*(item[name] for name in Branch._fields)))
             notes.append(f"{never}: {reason}" if reason else never)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lockstep.adapter import Adapter, Config
 from lockstep.campaign import Divergence, Plan, Result
-from lockstep.coverage.recorder import Compiled
+from lockstep.coverage.recorder import scope_of
 from lockstep.regression import story
 from lockstep.tally import Chain
 
@@ -58,16 +58,9 @@ def campaign_summary(
 
 
 def source_texts(adapter: Adapter, summary: dict[str, Any]) -> dict[str, str]:
-    """What the covered files say, as the adapter has them compiled."""
-    if not isinstance(adapter, Compiled):
-        return {}
-    texts = {}
-    for sources in adapter.sources().values():
-        for path in summary["coverage"]:
-            full = (sources.base / path).resolve()
-            if path not in texts and (str(full) in sources.replaced or full.is_file()):
-                texts[path] = sources.replaced.get(str(full)) or full.read_text()
-    return texts
+    """What the covered files say, as the adapter has them compiled, by their path."""
+    scope = scope_of(adapter)
+    return {path: scope.text(path) for group in summary["coverage"].values() for path in group}
 
 
 def versions() -> dict[str, str]:

@@ -22,12 +22,13 @@ from lockstep.report import files, report_paths, write_reports
 from lockstep.report.figures import lines
 from lockstep.report.files import FORMATS
 from lockstep.report.page import SECTIONS, page
-from lockstep.report.source import coloured
+from lockstep.report.source import HIT, MISSED, PARTLY, UNREACHABLE, annotated, coloured
 from lockstep.report.summary import campaign_summary
 from lockstep.samples import MOST_MARKS, MOST_POINTS, Histogram, Mark, Measure, Series, kept
 from lockstep.tally import MOST_LINES, MOST_MOMENTS, Pace
 
-TEXTS = {SOURCE: (ROOT / SOURCE).read_text()}
+MODEL = "tests/lockstep/toy_vault.py"
+TEXTS = {path: (ROOT / path).read_text() for path in (SOURCE, MODEL)}
 HOSTILE = '<script>alert("&")</script>'
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 SVG_LEAVES = {"path", "use", "rect", "circle"}
@@ -68,7 +69,7 @@ class FailingAdapter(WatchedAdapter):
 
 
 def summary_of(adapter: VaultAdapter, processes: int = 1, steps: int = 9_000) -> dict[str, Any]:
-    plan = Plan(adapter, steps, 3, [{}, {"first_id": 50}], length=4_500)
+    plan = Plan(adapter, steps, 3, [{}, {"first_id": 50}], length=4_500, coverage=True)
     result = run_campaign(plan, processes)
     return campaign_summary(plan, processes, result, result.divergence, 1.7e9)
 
@@ -127,7 +128,7 @@ class Page(HTMLParser):
             return
         self.text.append(data)
         if self._section and ("td" in self.open or "th" in self.open):
-            self.sections[self._section][-1][-1][-1] += data.strip()
+            self.sections[self._section][-1][-1][-1] += data
 
     def rows(self, section: str, table: int = 0) -> list[list[str]]:
         """The rows of a table below its head."""
@@ -193,6 +194,44 @@ def test_sources_cannot_leave_their_lines(summary: dict[str, Any]) -> None:
         assert not any("<" in line for line in told)
         assert [line.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
                 .replace("&#34;", '"') for line in told] == source.splitlines()  # fmt: skip
+
+
+def test_coverage_is_shown_on_every_line_of_the_source(
+    pages: list[str], summary: dict[str, Any]
+) -> None:
+    entry = summary["coverage"]["contracts"][SOURCE]
+    rows = Page(pages[0]).sections["coverage"][0]
+    assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1))
+    missed = {item["number"] for item in entry["missed"]}
+    for (_, _, text), (number, line) in zip(
+        rows, enumerate(TEXTS[SOURCE].splitlines(), 1), strict=True
+    ):
+        assert text.startswith(line) if number in missed else text == line
+    assert {int(row[0]) for row in rows if row[1]} == set(entry["code"])
+
+
+def test_lines_are_told_apart_by_what_is_missing() -> None:
+    branch = {"column": 4, "kind": "assert", "text": "a < <b>", "path": "x.vy"}
+    entry = {
+        "code": [1, 2, 3, 4, 5],
+        "missed": [
+            {"path": "x.vy", "number": 2, "reason": ""},
+            {**branch, "number": 3, "outcome": False, "reason": ""},
+            {**branch, "number": 4, "outcome": True, "reason": "never <so>"},
+            {"path": "x.vy", "number": 5, "reason": "no caller"},
+            {**branch, "number": 5, "outcome": True, "reason": ""},
+        ],
+    }
+    rows = annotated("x.vy", "a\nb\nc\nd\ne\nf\n", entry)
+    assert [row.status for row in rows] == [HIT, MISSED, PARTLY, UNREACHABLE, PARTLY, ""]
+    assert [row.notes for row in rows] == [
+        [],
+        [],
+        ["a < <b> is never false"],
+        ["a < <b> is never true: never <so>"],
+        ["no caller", "a < <b> is never true"],
+        [],
+    ]
 
 
 def test_figures_of_the_page_are_those_of_the_summary(
@@ -499,7 +538,7 @@ def test_one_report_that_cannot_be_written_does_not_cost_the_others(
     monkeypatch.setattr(files, "write_whole", full)
     paths = [tmp_path / "r.html", tmp_path / "r.json"]
     with pytest.raises(InputError, match=r"r\.html: no space left on device; make room"):
-        write_reports(paths, summary, {})
+        write_reports(paths, summary, TEXTS)
     assert json.loads((tmp_path / "r.json").read_text())["steps"] == 9_000
 
 
