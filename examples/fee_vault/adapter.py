@@ -24,7 +24,7 @@ CONFIGS: tuple[Config, ...] = (
 
 
 class FeeVaultMirror(Mirror):
-    """A coin, the vault that holds it, its owner and four savers."""
+    """A coin, the vault that holds it, its owner and four savers, of which one is a contract."""
 
     name = "fee vault"
     root = Path(__file__).parents[2]
@@ -33,6 +33,7 @@ class FeeVaultMirror(Mirror):
         "vault": ("examples/fee_vault/FeeVault.vy", FeeVault),
     }
     roles = ("owner", *SAVERS)
+    relays = ("attacker",)
     delays = (0, 0, 1, 12, 600, 3_600, 86_399, 86_400)
 
     coin: Coin

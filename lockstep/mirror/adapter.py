@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +37,7 @@ class MirrorAdapter:
         self.name = mirror.name
         self.import_path = import_path or f"{mirror.__module__}:ADAPTER"
         self.overrides = overrides or {}
+        self._artifacts: Mapping[str, Artifact] = {}  # instead of what is compiled here
         self.invariants: Sequence[Invariant] = mirror.invariants
         self.references: Mapping[str, tuple[str, tuple[int, ...]]] = {
             draw.action: draw.references for draw in mirror.draws.values() if draw.references
@@ -50,7 +50,7 @@ class MirrorAdapter:
         artifacts = {
             name: self._artifact(mirror.contracts[name][0], sources)
             for name, sources in self.sources().items()
-        }
+        } | dict(self._artifacts)
         check_unmirrored(mirror.unmirrored, artifacts)
         for name, (_, model) in mirror.contracts.items():
             check_model(name, artifacts[name], model, mirror.unmirrored)
@@ -74,12 +74,21 @@ class MirrorAdapter:
 
     def compiled(self, artifacts: Mapping[str, Artifact]) -> "MirrorAdapter":
         """The same adapter with these in the place of what it compiles itself."""
-        other = copy(self)
+        other = MirrorAdapter(self.mirror, self.import_path, self.overrides)
+        other._artifacts = {**self._artifacts, **artifacts}
         other.interfaces = {
             name: interface.compiled(artifacts.get(name, interface.artifact))
             for name, interface in self.interfaces.items()
         }
         return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what can be worked out again, and cannot be pickled."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("interfaces", "actions")
+        }
 
     @staticmethod
     def _artifact(path: str, sources: Sources) -> Artifact:

@@ -15,6 +15,7 @@ from lockstep.mirror.checks import check_state
 from lockstep.mirror.codec import FunctionCodec, Item, event_encoders, functions_of, value_maker
 from lockstep.mirror.draw import Arguments, Drawer
 from lockstep.mirror.model import ZERO_ADDRESS, Chain, Contract, Revert, caller_argument
+from lockstep.mirror.relay import forwarded, relay_code
 from lockstep.mirror.storage import (
     MappingWords,
     StorageWords,
@@ -164,6 +165,9 @@ class Mirror:
     root: ClassVar[str | Path] = "."  # what the paths of the contracts are relative to
     contracts: ClassVar[Mapping[str, tuple[str, type[Contract]]]] = {}  # name -> source, model
     roles: ClassVar[Sequence[str]] = ("owner", "user_0", "user_1", "user_2")
+    # Those of them that are contracts, which the first role calls: where a contract reads tx.origin
+    # and means msg.sender, only they show it.
+    relays: ClassVar[Sequence[str]] = ()
     # "contract.function", event or variable that the models leave out -> why
     unmirrored: ClassVar[Mapping[str, str]] = {}
     delays: ClassVar[Sequence[int]] = (0, 0, 1, 12, 60, 3_600, 86_400)  # seconds between steps
@@ -186,6 +190,10 @@ class Mirror:
         self.now = GENESIS_TIME
         self.chain = Chain(self.now)
         self.address = {role: role_address(role) for role in self.roles}
+        origin = self.address[self.roles[0]]
+        for role in self.relays:
+            self.address[role] = engine.deploy(relay_code(self.root), origin)
+        self._origins = dict.fromkeys(self.relays, origin)
         self.names = {address: role for role, address in self.address.items()}
         self._interfaces = owner.interfaces
         self.functions: dict[str, Bound] = {}
@@ -323,7 +331,10 @@ class Mirror:
         last, values = self._last
         if last is not step:
             values = function.values(step.args)
-        return self.address[step.actor], function.address, function.codec.calldata(values)
+        data, sender = function.codec.calldata(values), self.address[step.actor]
+        if step.actor in self._origins:
+            return self._origins[step.actor], sender, forwarded(function.address, data)
+        return sender, function.address, data
 
     def touched_words(self) -> Iterable[Word]:
         """What was touched since it was last asked, after one step or after many."""
