@@ -1,9 +1,10 @@
-"""`python -m examples.fee_vault fuzz`."""
+"""`python -m examples.fee_vault fuzz` and `mutants`."""
 
 import click
 
 from examples.fee_vault.adapter import ADAPTER, CONFIGS
 from lockstep.mirror import mirror_command
+from lockstep.mirror.mutants import mirror_mutants_command
 
 
 @click.group()
@@ -12,6 +13,9 @@ def main() -> None:
 
 
 main.add_command(mirror_command(ADAPTER, CONFIGS, default_steps=20_000))
+main.add_command(
+    mirror_mutants_command(ADAPTER, CONFIGS, "examples/fee_vault/equivalent_mutants.toml")
+)
 
 if __name__ == "__main__":
     main(prog_name="python -m examples.fee_vault")

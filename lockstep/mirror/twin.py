@@ -287,14 +287,16 @@ class Mirror:
         return self._drawer.step(rng)
 
     def outcome(self, step: Step) -> Any:
-        """What comes of a step, without doing it: the revert reason or the kinds of events."""
+        """What comes of a step, without doing it: the revert reason, or the kinds of events and
+        whether anything but zero is returned.
+        """
         self.chain.timestamp = step.at
         function = self.functions[step.action]
         caller = {function.caller: self.address[step.actor]} if function.caller else {}
 
         def run() -> Any:
-            function.call(*function.values(step.args), **caller)
-            return [type(event) for _, event in self.chain.events]
+            value = function.call(*function.values(step.args), **caller)
+            return [not value, *[type(event) for _, event in self.chain.events]]
 
         try:
             return self.chain.probe(run)

@@ -14,6 +14,9 @@ from examples.fee_vault.adapter import ADAPTER, CONFIGS, FeeVaultMirror
 from examples.fee_vault.fee_vault import FeeVault
 from lockstep.campaign import Divergence, Plan, investigate, run_campaign
 from lockstep.mirror import MirrorAdapter
+from lockstep.mirror.mutants import project_of
+from lockstep.mutation.review import read_reasons
+from lockstep.mutation.runner import all_mutants
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "fee_vault"
@@ -176,7 +179,7 @@ def test_the_adapter_is_short() -> None:
     assert len((EXAMPLE / "adapter.py").read_text().splitlines()) < 150
 
 
-# -- its command -----------------------------------------------------------------------------------
+# -- its commands ----------------------------------------------------------------------------------
 
 
 def test_command_fuzzes() -> None:
@@ -195,3 +198,12 @@ def test_command_refuses_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPat
     told = "vault.redeem(shares, receiver, owner) is missing: write it, or name vault.redeem in"
     assert told in done.output
     assert "Traceback" not in done.output
+
+
+def test_mutants_that_are_argued_are_mutants() -> None:
+    project = project_of(ADAPTER, CONFIGS)
+    contracts, model = all_mutants(project)
+    assert {item.file for item in contracts} == {VAULT, COIN}
+    assert len(contracts) > 400
+    known = {item.id: item for item in (*contracts, *model)}
+    assert len(read_reasons(EXAMPLE / "equivalent_mutants.toml", known)) == 2

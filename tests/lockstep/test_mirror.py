@@ -1,5 +1,6 @@
 """Mirrors: every kind of value crosses over exactly, and a model that does not fit is told so."""
 
+import pickle
 import random
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -320,6 +321,30 @@ def test_views_that_revert_are_compared_with_the_whole_state() -> None:
     with pytest.raises(Exception, match=r"the model reverts \(nothing\); view kinds.sum_of"):
         checker.whole()
     engine.close()
+
+
+class RelayedMirror(KindsMirror):
+    roles = ("owner", "user", "contract")
+    relays = ("contract",)
+
+
+def test_a_role_that_is_a_contract_tells_tx_origin_from_msg_sender() -> None:
+    relayed = MirrorAdapter(RelayedMirror)
+    result = run_campaign(Plan(relayed, 400, 1))
+    assert result.divergence is None, result.divergence.text
+    buggy = relayed.planted(SOURCE, "who=msg.sender", "who=tx.origin")
+    found = run_campaign(Plan(buggy, 400, 1)).divergence
+    assert found is not None
+    assert (found.kind, found.steps[-1].actor) == ("events", "contract")
+
+
+def test_an_adapter_survives_pickling_with_what_it_was_given_compiled() -> None:
+    buggy = ADAPTER.planted(SOURCE, 'method_id("Refused', 'method_id("Refusal')
+    given = ADAPTER.compiled({"kinds": buggy.interfaces["kinds"].artifact})
+    again = pickle.loads(pickle.dumps(given))
+    found = run_campaign(Plan(again, 300, 1)).divergence
+    assert found is not None
+    assert found.kind == "revert reason"
 
 
 # -- the parts -------------------------------------------------------------------------------------
