@@ -6,10 +6,9 @@ most succeed; invalid ones break one thing; aimed ones sit on a guard or one uni
 
 import random
 from bisect import bisect
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lockstep.edges import find_edge
 from lockstep.prices import PricePoint
@@ -30,7 +29,7 @@ from perp_fuzz.deployment import (
 from perp_fuzz.feeds import LARGER_BATCHES, REPORT_FLAWS, ROUND_FLAWS, SOUND
 from perp_fuzz.variants import COUNT, TIGHT, TIGHTER, VALID
 from python_model.evm import MAX_UINT256
-from python_model.modules import fixed_point, margin_math, trigger_key
+from python_model.modules import margin_math, trigger_key
 from python_model.modules.constants import (
     FUNDING_PRECISION,
     LONG,
@@ -41,11 +40,13 @@ from python_model.modules.constants import (
     WAD,
 )
 from python_model.perp_market import SETTLEMENT_DELAY, Marks, Position
+from python_model.risk_engine import Book
 from python_model.signed_price_feed import MAX_DELAY, SignedPriceFeed
 
 if TYPE_CHECKING:
     from perp_fuzz.adapter import PerpTwin
 
+T = TypeVar("T")
 Drawn = tuple[str, str, tuple[int | str, ...]]  # action, actor, arguments
 
 INVALID_SHARE = 0.10
@@ -86,6 +87,16 @@ _NAMES = list(WEIGHTS)
 _CUMULATIVE = list(accumulate(WEIGHTS.values()))
 
 
+def below(rng: random.Random, count: int) -> int:
+    """One of 0 to count - 1, for counts far below 2**53: a third of the time of `randrange`."""
+    return int(rng.random() * count)
+
+
+def one_of(rng: random.Random, options: Sequence[T]) -> T:
+    """One of them, as `choice` does it in three times the time."""
+    return options[int(rng.random() * len(options))]
+
+
 class Generator:
     """Actions for one twin."""
 
@@ -106,14 +117,16 @@ class Generator:
         self.on_edge = 0  # a position that the last price left one unit from its liquidation
         self.episode: Iterator[tuple[Drawn, str]] = iter(())
         self.at = twin.now
-        self._marks: Marks | None = None  # as of `at`, worked out when first asked for
+        # As of `at`, worked out when first asked for.
+        self._marks: Marks | None = None
+        self._book: Book | None = None
         self.aims = Aims(self)
         twin.credit_to(self.aims.credit)
         self.setup = iter((("publish", None), *(("deposit", lp) for lp in LPS)))
 
     def step(self, rng: random.Random) -> Step:
         """The next step."""
-        self.at = self.twin.now + (rng.randrange(3) if rng.random() < 0.7 else 0)
+        self.at = self.twin.now + (below(rng, 3) if rng.random() < 0.7 else 0)
         first = next(self.setup, None)
         if first is not None:
             action, lp = first
@@ -122,7 +135,7 @@ class Generator:
             amount = rng.randrange(self.deposits // 2, 2 * self.deposits) * self.unit
             return self._step((action, lp, (amount, lp)), "valid")
         self.system.chain.timestamp = self.at
-        self._marks = None
+        self._marks = self._book = None
         begins = rng.random()
         if begins < HERD_SHARE:
             self.episode = self._herd(rng)
@@ -158,6 +171,13 @@ class Generator:
             self._marks = self.market._accrued()
         return self._marks
 
+    @property
+    def book(self) -> Book:
+        """What the engine's terms depend on, as it will be at the step."""
+        if self._book is None:
+            self._book = self.market._book_state(self.marks)
+        return self._book
+
     def _step(self, drawn: Drawn, aim: str) -> Step:
         return Step(drawn[0], drawn[1], drawn[2], self.at, aim)
 
@@ -176,11 +196,11 @@ class Generator:
         if self.twin.hook != NO_HOOK and rng.random() < 0.6:
             return "set_hook"
         if market._backlog and not token.fee_bps and rng.random() < 0.5:
-            return rng.choice(("continue_backlog", "liquidate", "liquidate"))
+            return one_of(rng, ("continue_backlog", "liquidate", "liquidate"))
         name = _NAMES[bisect(_CUMULATIVE, rng.random() * _CUMULATIVE[-1])]
         live = len(self.twin.live)
         if name in ADDS_RISK and self.at < self.engine._reduce_only_until and rng.random() < 0.75:
-            name = rng.choice(("publish", "close", "add_margin", "reduce", "publish"))
+            name = one_of(rng, ("publish", "close", "add_margin", "reduce", "publish"))
         if token.fee_bps and name not in PULLING:
             # A token that keeps a fee may not enter; one that starts to later is not covered.
             return "add_margin" if live else "deposit"
@@ -198,12 +218,12 @@ class Generator:
         """A position of random size and leverage; sometimes one filed beside another."""
         side = self._side_with_room(rng)
         size = self._size(rng)
-        return "open", rng.choice(TRADERS), self._opening(rng, side, size)
+        return "open", one_of(rng, TRADERS), self._opening(rng, side, size)
 
     def _opening(self, rng: random.Random, side: int, size: int) -> tuple[int, ...]:
         fill, fee = self._quote(side, size)
         needed = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill)
-        factor = rng.choice((1_000_001, 1_020_000, 1_100_000, 1_500_000, 3_000_000, 8_000_000))
+        factor = one_of(rng, (1_000_001, 1_020_000, 1_100_000, 1_500_000, 3_000_000, 8_000_000))
         margin = needed * factor // 1_000_000 + 2
         if rng.random() < 0.3:
             others = (self._pick(rng)[0] for _ in range(4))
@@ -230,7 +250,7 @@ class Generator:
         """Positions of one ring, nearer to liquidation than others, then the price they share."""
         live = self.twin.live
         count = len(live)
-        side = rng.randrange(2)
+        side = below(rng, 2)
         size = self.params.min_size * rng.randrange(1, 5)
         worst = ANY if side == LONG else 0
         leader = 0
@@ -240,7 +260,7 @@ class Generator:
             if leader:
                 beside = self._margin_beside(rng, side, size, fill, leader)
                 margin = max(beside, margin)
-            yield ("open", rng.choice(TRADERS), (side, size, fee + margin, worst)), "valid"
+            yield ("open", one_of(rng, TRADERS), (side, size, fee + margin, worst)), "valid"
             if not leader:
                 if len(live) == count:
                     return  # refused: no room, no backlog wanted, or a token that misbehaves
@@ -248,9 +268,10 @@ class Generator:
             elif self.market._positions[leader] is None:
                 return
         position = self.market._stored(leader)
-        edge = self._edge_price(position, self._is_liquidatable, self.market._marks.price >> 5)
+        self._await_price()
+        edge = self._edge_price(position, self._is_due_at(position), self.last_price >> 5)
         if edge is not None:
-            further = rng.choice((0, edge[0] >> 13))
+            further = one_of(rng, (0, edge[0] >> 13))
             price = edge[0] - further if side == LONG else edge[1] + further
             yield self._report(price, self.at, rng), "edge"
 
@@ -268,7 +289,7 @@ class Generator:
             if shares:
                 yield ("redeem", lp, (shares - shares // 1000, lp, lp)), "edge"
         taken = before - pool.cash()
-        if (drawn := self.edge_open(rng, rng.randrange(2), AT_RESERVE)) is not None:
+        if (drawn := self.edge_open(rng, below(rng, 2), AT_RESERVE)) is not None:
             yield drawn, "edge"
         side = LONG if self._skew() < 0 else SHORT
         price = self.last_price
@@ -313,7 +334,7 @@ class Generator:
             fill, fee = self._quote(side, size)
             margin = 30 * size * fill // self.market.NOTIONAL_SCALE
             worst = ANY if side == LONG else 0
-            yield ("open", rng.choice(TRADERS), (side, size, fee + margin, worst)), "valid"
+            yield ("open", one_of(rng, TRADERS), (side, size, fee + margin, worst)), "valid"
         for _ in range(4):
             if self._keeps_fee():
                 return
@@ -327,7 +348,7 @@ class Generator:
             yield self._report(price, self.at, rng), "edge"
             for _ in range(2):
                 self.at = self.twin.now
-                yield ("continue_backlog", KEEPERS[0], (rng.choice((5, 32)),)), "valid"
+                yield ("continue_backlog", KEEPERS[0], (one_of(rng, (5, 32)),)), "valid"
             if edge is not None:
                 return
 
@@ -388,55 +409,56 @@ class Generator:
     def remove_margin(self, rng: random.Random) -> Drawn:
         position_id, position, owner = self._pick(rng)
         free = self._removable(position)
-        amount = free * rng.choice((1, 30, 90, 99, 100)) // 100 if free > 0 else 1
+        amount = free * one_of(rng, (1, 30, 90, 99, 100)) // 100 if free > 0 else 1
         return "remove_margin", owner, (position_id, max(amount, 1))
 
     def publish(self, rng: random.Random) -> Drawn:
         """The next price of the path; now and then hours of it are skipped: a gap."""
         point = next(self.path)
         if rng.random() < 0.008:
-            for _ in range(rng.randrange(60, 900)):
+            for _ in range(rng.randrange(60, 300)):
                 point = next(self.path)
         self.at = max(self.at, point.at + self.clock, self.last_time + 1)
-        price_time = max(self.at - rng.randrange(3), self.last_time + 1)
-        flaw = rng.choice(LARGER_BATCHES) if rng.random() < 0.1 and self.is_signed else SOUND
+        price_time = max(self.at - below(rng, 3), self.last_time + 1)
+        flaw = one_of(rng, LARGER_BATCHES) if rng.random() < 0.1 and self.is_signed else SOUND
         return self._report(min(point.price, MAX_PRICE), price_time, rng, flaw)
 
     def _report(self, price: int, price_time: int, rng: random.Random, flaw: int = SOUND) -> Drawn:
         """A price brought by anyone, its confidence mostly narrow."""
-        confidence = price // rng.choice((10_000, 5_000, 1_000, 200, 70)) + 4
+        confidence = price // one_of(rng, (10_000, 5_000, 1_000, 200, 70)) + 4
         if self.is_signed and rng.random() < 0.03:
             # Exactly the widest, or a unit more.
             widest = price * self.engine._params.max_confidence // WAD
-            confidence = max(widest + rng.choice((0, 0, 1, widest)), 2)
+            confidence = max(widest + one_of(rng, (0, 0, 1, widest)), 2)
         return "publish", self._publisher(), (price, confidence, price_time, flaw)
 
     def answer(self, rng: random.Random) -> Drawn:
         """A round that nobody brings to the market yet."""
         self.at = max(self.at, self.last_time + 1)
-        flaw = rng.choice((SOUND, SOUND, rng.randrange(len(ROUND_FLAWS))))
-        return "answer", rng.choice(KEEPERS), (self.last_price, 0, self.at, flaw)
+        flaw = one_of(rng, (SOUND, SOUND, below(rng, len(ROUND_FLAWS))))
+        return "answer", one_of(rng, KEEPERS), (self.last_price, 0, self.at, flaw)
 
     def update_price(self, rng: random.Random) -> Drawn:
-        return "update_price", rng.choice(KEEPERS), (rng.choice(KEEPERS),)
+        return "update_price", one_of(rng, KEEPERS), (one_of(rng, KEEPERS),)
 
     def liquidate(self, rng: random.Random) -> Drawn:
-        """A liquidatable position if a look at some finds one."""
+        """A liquidatable position if the nearest one of a list is."""
         position_id, _, _ = self._pick(rng)
-        for candidate in rng.sample(self.twin.live, min(len(self.twin.live), 12)):
-            position = self.market._stored(candidate)
-            if self.market._is_liquidatable(position, self.marks):
-                position_id = candidate
+        ranked = self.twin.seen.ranked
+        first = below(rng, len(ranked))
+        for ranks in (*ranked[first:], *ranked[:first]):
+            if ranks and self.market._is_liquidatable(self.market._stored(ranks[0][1]), self.marks):
+                position_id = ranks[0][1]
                 break
-        return "liquidate", rng.choice((*KEEPERS, ATTACKER)), (position_id,)
+        return "liquidate", one_of(rng, (*KEEPERS, ATTACKER)), (position_id,)
 
     def continue_backlog(self, rng: random.Random) -> Drawn:
-        return "continue_backlog", rng.choice(KEEPERS), (rng.choice((1, 5, 20, 32, 100)),)
+        return "continue_backlog", one_of(rng, KEEPERS), (one_of(rng, (1, 5, 20, 32, 100)),)
 
     def accrue(self, rng: random.Random) -> Drawn:
         if rng.random() < 0.05:
             self.at += rng.randrange(1, 2 * self.params.max_price_age)
-        return "accrue", rng.choice(KEEPERS), ()
+        return "accrue", one_of(rng, KEEPERS), ()
 
     def withdraw_credit(self, rng: random.Random) -> Drawn:
         market = self.market
@@ -445,79 +467,79 @@ class Generator:
             for role in (*TRADERS, *KEEPERS, *PUBLISHERS, ATTACKER)
             if market.credit_of[ADDRESSES[role]] or self.system.pool.claim_of[ADDRESSES[role]]
         ]
-        return "withdraw_credit", rng.choice(owners or TRADERS), ()
+        return "withdraw_credit", one_of(rng, owners or TRADERS), ()
 
     def collect_fees(self, rng: random.Random) -> Drawn:
-        return "collect_fees", rng.choice(KEEPERS), ()
+        return "collect_fees", one_of(rng, KEEPERS), ()
 
     def fund_insurance(self, rng: random.Random) -> Drawn:
-        return "fund_insurance", rng.choice(TRADERS), (rng.randrange(1, 50 * self.unit),)
+        return "fund_insurance", one_of(rng, TRADERS), (rng.randrange(1, 50 * self.unit),)
 
     def deposit(self, rng: random.Random) -> Drawn:
         """More when the pool is thin, so that draining it stays possible and passing."""
         is_thin = self.system.pool.cash() < 2 * self.deposits * self.unit
         most = self.deposits if is_thin else self.deposits // 20
         amount = rng.randrange(1, most * self.unit)
-        return "deposit", rng.choice(LPS), (amount, rng.choice(LPS))
+        return "deposit", one_of(rng, LPS), (amount, one_of(rng, LPS))
 
     def mint(self, rng: random.Random) -> Drawn:
         pool = self.system.pool
         shares = (pool.totalSupply or 1000 * self.unit) * rng.randrange(1, 20_000) // 1_000_000
-        return "mint", rng.choice(LPS), (max(shares, 1), rng.choice(LPS))
+        return "mint", one_of(rng, LPS), (max(shares, 1), one_of(rng, LPS))
 
     def withdraw(self, rng: random.Random) -> Drawn:
-        lp = rng.choice(LPS)
+        lp = one_of(rng, LPS)
         most = self.system.pool.maxWithdraw(ADDRESSES[lp])
-        amount = most * rng.choice((1, 10, 30, 30, 100)) // 100
-        return "withdraw", lp, (max(amount, 1), rng.choice((*LPS, ATTACKER)), lp)
+        amount = most * one_of(rng, (1, 10, 30, 30, 100)) // 100
+        return "withdraw", lp, (max(amount, 1), one_of(rng, (*LPS, ATTACKER)), lp)
 
     def redeem(self, rng: random.Random) -> Drawn:
-        lp = rng.choice(LPS)
+        lp = one_of(rng, LPS)
         most = self.system.pool.maxRedeem(ADDRESSES[lp])
-        shares = most * rng.choice((1, 10, 30, 30, 100)) // 100
-        actor = rng.choice(LPS)
+        shares = most * one_of(rng, (1, 10, 30, 30, 100)) // 100
+        actor = one_of(rng, LPS)
         if self.system.pool.allowance[ADDRESSES[lp], ADDRESSES[actor]] < shares:
             actor = lp
         return "redeem", actor, (max(shares, 1), lp, lp)
 
     def transfer_shares(self, rng: random.Random) -> Drawn:
-        sender, receiver = rng.choice(LPS), rng.choice((*LPS, ATTACKER))
-        amount = self.system.pool.balanceOf[ADDRESSES[sender]] * rng.randrange(20) // 100
+        sender, receiver = one_of(rng, LPS), one_of(rng, (*LPS, ATTACKER))
+        amount = self.system.pool.balanceOf[ADDRESSES[sender]] * below(rng, 20) // 100
         return "transfer_shares", sender, (receiver, amount)
 
     def approve_shares(self, rng: random.Random) -> Drawn:
-        amount = rng.choice((0, 1, self.system.pool.totalSupply, MAX_UINT256))
-        return "approve_shares", rng.choice(LPS), (rng.choice(LPS), amount)
+        amount = one_of(rng, (0, 1, self.system.pool.totalSupply, MAX_UINT256))
+        return "approve_shares", one_of(rng, LPS), (one_of(rng, LPS), amount)
 
     def approve_token(self, rng: random.Random) -> Drawn:
         amount = MAX_UINT256 if rng.random() < 0.85 else rng.randrange(1000 * self.unit)
-        role = rng.choice((*TRADERS, *LPS))
+        role = one_of(rng, (*TRADERS, *LPS))
         allowance = self.system.token.allowance
         for poor in (*TRADERS, *LPS):
             for spender in ("market", "pool"):
                 address = getattr(self.system, spender).address
                 if amount == MAX_UINT256 and allowance[ADDRESSES[poor], address] != MAX_UINT256:
                     return "approve_token", poor, (spender, amount)
-        return "approve_token", role, (rng.choice(("market", "pool")), amount)
+        return "approve_token", role, (one_of(rng, ("market", "pool")), amount)
 
     def donate(self, rng: random.Random) -> Drawn:
         for name in ("market", "pool"):
             if short := self._missing(name):
                 return "donate", ATTACKER, (name, short)
-        receiver = rng.choice(("market", "pool", "attacker", "trader_0", "lp_0"))
+        receiver = one_of(rng, ("market", "pool", "attacker", "trader_0", "lp_0"))
         return "donate", ATTACKER, (receiver, rng.randrange(5 * self.unit))
 
     def set_fee(self, rng: random.Random) -> Drawn:
-        bps = 0 if self.system.token.fee_bps else rng.choice((1, 30, 10_000, *self.refusal))
+        bps = 0 if self.system.token.fee_bps else one_of(rng, (1, 30, 10_000, *self.refusal))
         return "set_fee", "owner_0", (bps,)
 
     def set_hook(self, rng: random.Random) -> Drawn:
-        hook = rng.choice(list(HOOKS)) if self.twin.hook == NO_HOOK else NO_HOOK
+        hook = one_of(rng, list(HOOKS)) if self.twin.hook == NO_HOOK else NO_HOOK
         return "set_hook", "owner_0", (hook,)
 
     def settle(self, rng: random.Random) -> Drawn:
         """Almost always too early; an episode waits long enough."""
-        return "settle", rng.choice(KEEPERS), (self._pick(rng)[0],)
+        return "settle", one_of(rng, KEEPERS), (self._pick(rng)[0],)
 
     def _abandoned(self, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
         """No price for a week: whatever is open may be settled by anyone; then prices again."""
@@ -525,7 +547,7 @@ class Generator:
         # A token that starts to keep a fee is not covered: nothing may leave meanwhile.
         if not self.twin.live or expiry <= self.at or self._keeps_fee():
             return
-        self.at = max(self.at, expiry + rng.randrange(3))
+        self.at = max(self.at, expiry + below(rng, 3))
         for _ in range(rng.randrange(1, 6)):
             yield self.settle(rng), "edge"
         yield self._price_after_waiting(rng), "valid"
@@ -540,11 +562,11 @@ class Generator:
     def withdraw_claim(self, rng: random.Random) -> Drawn:
         pool = self.system.pool
         owners = [role for role in TRADERS if pool.claim_of[ADDRESSES[role]]]
-        return "withdraw_claim", rng.choice(owners or TRADERS), ()
+        return "withdraw_claim", one_of(rng, owners or TRADERS), ()
 
     def seize(self, rng: random.Random) -> Drawn:
         """Tokens are taken from market or pool, by more than was ever given, and given back."""
-        name = rng.choice(("market", "market", "pool"))
+        name = one_of(rng, ("market", "market", "pool"))
         address = getattr(self.system, name).address
         held = self.system.token.balanceOf[address]
         spare = max(held - self._booked(name), 0)
@@ -575,7 +597,7 @@ class Generator:
         return market._total_margin + market._insurance + market._fees + market._credits
 
     def propose_params(self, rng: random.Random) -> Drawn:
-        number = rng.choice((rng.randrange(VALID), self._tight(rng)))
+        number = one_of(rng, (below(rng, VALID), self._tight(rng)))
         if rng.random() < 0.25:
             self.episode = self._applied("apply_params", rng)
         return "propose_params", self._owner(), (number,)
@@ -607,16 +629,16 @@ class Generator:
 
     def guardian_restrict(self, rng: random.Random) -> Drawn:
         role = ROLE_OF.get(self.system.configurator.guardian, GUARDIANS[0])
-        duration = rng.choice((1, 60, 300, 86_400, 86_401, rng.randrange(1, 600)))
+        duration = one_of(rng, (1, 60, 300, 86_400, 86_401, rng.randrange(1, 600)))
         return "guardian_restrict", role, (duration,)
 
     def set_guardian(self, rng: random.Random) -> Drawn:
-        return "set_guardian", self._owner(), (rng.choice(GUARDIANS),)
+        return "set_guardian", self._owner(), (one_of(rng, GUARDIANS),)
 
     def propose_publishers(self, rng: random.Random) -> Drawn:
         everyone = (1 << len(PUBLISHERS)) - 1
         chosen = everyone if rng.random() < 0.5 else rng.randrange(everyone + 1)
-        quorum = rng.choice((1, 2, 3, 3, 3, 4))
+        quorum = one_of(rng, (1, 2, 3, 3, 3, 4))
         number = chosen | quorum << len(PUBLISHERS)
         if rng.random() < 0.1:
             number |= 1 << len(PUBLISHERS) + 3
@@ -629,31 +651,31 @@ class Generator:
 
     def remove_publisher(self, rng: random.Random) -> Drawn:
         """Rarely one that is needed."""
-        return "remove_publisher", self._owner(), (rng.choice(PUBLISHERS),)
+        return "remove_publisher", self._owner(), (one_of(rng, PUBLISHERS),)
 
     def transfer_ownership(self, rng: random.Random) -> Drawn:
-        return "transfer_ownership", self._owner(), (rng.choice(OWNERS),)
+        return "transfer_ownership", self._owner(), (one_of(rng, OWNERS),)
 
     def accept_ownership(self, rng: random.Random) -> Drawn:
         pending = ROLE_OF.get(self.system.configurator.pending_owner)
-        return "accept_ownership", pending or rng.choice(OWNERS), ()
+        return "accept_ownership", pending or one_of(rng, OWNERS), ()
 
     def _tight(self, rng: random.Random) -> int:
         """A few fields tighter."""
         chosen = 0
         for _ in range(rng.randrange(1, 4)):
-            chosen |= 1 << rng.randrange(len(TIGHTER))
+            chosen |= 1 << below(rng, len(TIGHTER))
         return TIGHT + chosen
 
     def _owner(self) -> str:
         return ROLE_OF[self.system.configurator.owner]
 
     def intrude(self, rng: random.Random) -> Drawn:
-        way = rng.randrange(len(INTRUSIONS))
-        return "intrude", rng.choice((ATTACKER, *OWNERS)), (way, rng.randrange(1000 * self.unit))
+        way = below(rng, len(INTRUSIONS))
+        return "intrude", one_of(rng, (ATTACKER, *OWNERS)), (way, rng.randrange(1000 * self.unit))
 
     def create_market(self, rng: random.Random) -> Drawn:
-        return "create_market", ROLE_OF[self.system.factory.owner], (rng.randrange(7),)
+        return "create_market", ROLE_OF[self.system.factory.owner], (below(rng, 7),)
 
     def set_sequencer(self, rng: random.Random) -> Drawn:
         """It stops, or comes back; or nobody knows when it did."""
@@ -671,7 +693,7 @@ class Generator:
         numbers = [i for i, value in enumerate(args) if isinstance(value, int)]
         if name in ("set_fee", "seize", "answer", "intrude", "set_sequencer"):
             return None
-        kind = rng.randrange(4)
+        kind = below(rng, 4)
         if name == "publish":
             flaws = REPORT_FLAWS if self.is_signed else ROUND_FLAWS
             changed[-1] = rng.randrange(1, len(flaws))
@@ -679,21 +701,21 @@ class Generator:
         if name in ("propose_params", "tighten") and kind > 0:
             return name, actor, (rng.randrange(VALID, COUNT),)
         if kind == 0:
-            actor = rng.choice((ATTACKER, *TRADERS))
+            actor = one_of(rng, (ATTACKER, *TRADERS))
         elif name in OF_POSITION and kind == 1:
             count = self.market._position_count
-            changed[0] = rng.choice(
-                (0, rng.randrange(1, count + 1) if count else 1, count, count + 1, ANY)
+            changed[0] = one_of(
+                rng, (0, rng.randrange(1, count + 1) if count else 1, count, count + 1, ANY)
             )
         elif name in ("open", "increase", "reduce", "close") and kind == 2:
             side = args[0] if name == "open" else self._side_of(args[0])
             is_buying = (side == LONG) == (name in ("open", "increase"))
             changed[-1] = 0 if is_buying else ANY
         elif numbers:
-            spot = rng.choice(numbers)
-            changed[spot] = rng.choice((0, 0, *OVERFLOWS))
+            spot = one_of(rng, numbers)
+            changed[spot] = one_of(rng, (0, 0, *OVERFLOWS))
             if name == "open" and spot == 0:
-                changed[spot] = rng.choice((SHORT + 1, *OVERFLOWS))
+                changed[spot] = one_of(rng, (SHORT + 1, *OVERFLOWS))
         else:
             return None
         return name, actor, tuple(changed)
@@ -705,20 +727,20 @@ class Generator:
         aim = getattr(self, f"edge_{name}", None)
         if aim is None:
             return None
-        drawn: Drawn | None = aim(rng, rng.choice((-1, 0, 1)))
+        drawn: Drawn | None = aim(rng, one_of(rng, (-1, 0, 1)))
         return drawn
 
     def edge_open(self, rng: random.Random, off: int, kind: int | None = None) -> Drawn | None:
         """Least margin, last unit of a tier, cap, skew or reserve, exact price, age, balance."""
-        kind = rng.randrange(8) if kind is None else kind
-        side = rng.randrange(2)
+        kind = below(rng, 8) if kind is None else kind
+        side = below(rng, 2)
         if kind >= AT_RESERVE:
             side = SHORT if self._skew() > 0 else LONG
         size = self._size(rng)
         params, limits = self.params, self.engine._params
         own, other = self.market._side_size(side), self.market._side_size(SHORT - side)
         if kind == 1:
-            size = rng.choice(params.tier_sizes) + off
+            size = one_of(rng, params.tier_sizes) + off
         elif kind == 2:
             size = params.min_size + off
         elif kind == 3:
@@ -740,21 +762,22 @@ class Generator:
         fill, fee = self._quote(side, size)
         needed = self._initial(size, self.tier(size)) + self._entry_loss(side, size, fill)
         margin = fee + needed + (off if kind == 0 else 1)
-        acceptable = fill + (rng.choice((-1, 0, 1)) if rng.random() < 0.3 else 0)
-        return "open", rng.choice(TRADERS), (side, size, max(margin, 1), max(acceptable, 0))
+        acceptable = fill + (one_of(rng, (-1, 0, 1)) if rng.random() < 0.3 else 0)
+        return "open", one_of(rng, TRADERS), (side, size, max(margin, 1), max(acceptable, 0))
 
     def edge_increase(self, rng: random.Random, off: int) -> Drawn | None:
         """Size up to the end of a tier or the cap, least margin."""
         position_id, position, owner = self._pick(rng)
         own = self.market._side_size(position.side)
         other = self.market._side_size(SHORT - position.side)
-        size = rng.choice(
+        size = one_of(
+            rng,
             (
                 self.params.tier_sizes[position.tier] - position.size + off,
                 self.engine._params.max_open_interest - own + off,
                 other + self.engine._params.max_skew - own + off,
                 self._size(rng),
-            )
+            ),
         )
         if not 0 < size <= self.params.tier_sizes[-1]:
             return None
@@ -774,7 +797,7 @@ class Generator:
     def edge_reduce(self, rng: random.Random, off: int) -> Drawn | None:
         """A rest of exactly the minimum size, the end of a lower tier, or nothing."""
         position_id, position, owner = self._pick(rng)
-        rest = rng.choice((self.params.min_size, self.params.tier_sizes[0], 0)) + off
+        rest = one_of(rng, (self.params.min_size, self.params.tier_sizes[0], 0)) + off
         size = position.size - rest
         if size <= 0:
             return None
@@ -805,14 +828,15 @@ class Generator:
 
     def edge_publish(self, rng: random.Random, off: int) -> Drawn | None:
         """A price at which some position becomes liquidatable, bankrupt, or no longer in part."""
-        kind = rng.randrange(8)
+        kind = below(rng, 8)
         if kind == 0:
             price = self.last_price
             if rng.random() < 0.1:
-                price = rng.choice((1, MAX_PRICE, MAX_PRICE + 1))
+                price = one_of(rng, (1, MAX_PRICE, MAX_PRICE + 1))
                 self.episode = self._return_to(self.last_price, rng)
-            price_time = rng.choice(
-                (self.last_time + max(off, 0), self.at + max(off, 0), self.at - MAX_DELAY + off)
+            price_time = one_of(
+                rng,
+                (self.last_time + max(off, 0), self.at + max(off, 0), self.at - MAX_DELAY + off),
             )
             return self._report(max(price, 1), price_time, rng)
         if kind == 1:
@@ -825,45 +849,76 @@ class Generator:
         if rng.random() < 0.25:
             return self._breaker_edge(rng)
         if rng.random() < 0.3 and (edge := self._profit_edge(rng)) is not None:
-            return self._report(edge[rng.randrange(2)], self.at, rng)
-        tests = (self._is_liquidatable, self._is_liquidatable, self._is_whole, self._is_bankrupt)
-        test = rng.choice(tests)
+            return self._report(edge[below(rng, 2)], self.at, rng)
+        self._await_price()
+        rules = (self._is_due_at, self._is_due_at, self._is_whole_at, self._is_bankrupt_at)
+        rule = one_of(rng, rules)
         for _ in range(8):
             position_id, position = self._pick_with_neighbour(rng)
-            reach = last * rng.choice((3, 10, 10, 30, 30, 200)) // 1000
-            edge = self._edge_price(position, test, reach)
+            reach = last * one_of(rng, (3, 10, 10, 30, 30, 200)) // 1000
+            is_over = rule(position)
+            edge = self._edge_price(position, is_over, reach)
             if edge is not None:
-                price = edge[rng.randrange(2)] + (off if rng.random() < 0.3 else 0)
-                is_over = test(position, replace(self.marks, price=price))
-                self.on_edge = 0 if is_over else position_id
+                price = edge[below(rng, 2)] + (off if rng.random() < 0.3 else 0)
+                self.on_edge = 0 if is_over(price) else position_id
                 return self._report(price, self.at, rng)
         return None
 
-    def _edge_price(
-        self, position: Position, test: Callable[[Position, Marks], bool], reach: int
-    ) -> tuple[int, int] | None:
-        """Neighbouring prices, no further than `reach` from the last, on which the test differs."""
+    def _await_price(self) -> None:
+        """The step will be at a time at which a new price may arrive."""
         self.at = max(self.at, self.last_time + 1)
         self.system.chain.timestamp = self.at
-        self._marks = marks = self.market._accrued()
+        self._marks = None
+
+    def _edge_price(
+        self, position: Position, is_over: Callable[[int], bool], reach: int
+    ) -> tuple[int, int] | None:
+        """Neighbouring prices, no further than `reach` from the last, that the rule tells apart."""
         away = self.last_price - reach if position.side == LONG else self.last_price + reach
+        return find_edge(is_over, *sorted((self.last_price, away)))
 
-        def crossed(price: int) -> bool:
-            return test(position, replace(marks, price=price))
+    def _is_due_at(self, position: Position) -> Callable[[int], bool]:
+        """Whether a position is liquidatable at a price."""
+        return self._is_below(position, self.marks.terms.maintenance_fractions[position.tier])
 
-        return find_edge(crossed, *sorted((self.last_price, away)))
+    def _is_bankrupt_at(self, position: Position) -> Callable[[int], bool]:
+        """Whether a position has less than nothing at a price."""
+        return self._is_below(position, 0)
+
+    def _is_below(self, position: Position, fraction: int) -> Callable[[int], bool]:
+        """Whether equity is below this fraction of the notional; the model's rule, with what no
+        price changes worked out once: a search asks for many."""
+        marks, scale = self.marks, self.market.VALUE_SCALE
+        funding = position.size * (marks.funding[position.side] - position.entry_funding)
+        exposed = position.size if position.side == LONG else -position.size
+        exposed *= FUNDING_PRECISION
+        owned = position.margin * scale - exposed * position.entry_price - funding
+        share, unit = position.size * fraction, self.market.NOTIONAL_SCALE * WAD
+        return lambda price: (owned + exposed * price) // scale < -(-share * price // unit)
+
+    def _is_whole_at(self, position: Position) -> Callable[[int], bool]:
+        """Whether a liquidation at a price would close all of it."""
+        market, marks = self.market, self.marks.copy()
+
+        def is_whole(price: int) -> bool:
+            marks.price = price
+            penalty = market._penalty(position.size, marks)
+            gain = market._value(position, position.size, price, marks)
+            return market._partial_rest(position, gain, penalty, marks).size == 0
+
+        return is_whole
 
     def _breaker_edge(self, rng: random.Random) -> Drawn:
         """Exactly as far as a jump or a move may go, or a unit further; or a jump that a second
         report of the same block would confirm."""
         engine, last = self.engine, self.last_price
-        kind = rng.randrange(4)
+        kind = below(rng, 4)
         reference, bound = last, engine._params.max_jump
         if kind < 2 and engine._price_windows[kind].previous_price:
             reference = engine._price_windows[kind].previous_price
             bound = engine._params.max_moves[kind]
-        move = reference * bound // WAD + rng.randrange(2)
-        price = reference + rng.choice((move, -move))
+        move = reference * bound // WAD + below(rng, 2)
+        price = reference + one_of(rng, (move, -move))
         self.at = max(self.at, self.last_time + 2)
         if kind == 3:
             price += (price - last) // 8
@@ -877,21 +932,19 @@ class Generator:
 
     def _profit_edge(self, rng: random.Random) -> tuple[int, int] | None:
         """Neighbouring prices between which the traders' profit becomes too large for the pool."""
-        self.at = max(self.at, self.last_time + 1)
-        self.system.chain.timestamp = self.at
-        self._marks = marks = self.market._accrued()
-        cash = self.market._book_state(marks).cash
-        reach = self.last_price * self.engine._params.max_jump // WAD
-        away = self.last_price + (reach if self._skew() > 0 else -reach)
-
-        def crossed(price: int) -> bool:
-            profit = self.market._net_trader_profit(replace(marks, price=price))
-            units = fixed_point._signed_div_ceil(profit, self.market.VALUE_SCALE)
-            return self.engine._is_profit_too_large(
-                units, cash, self.engine._params.max_profit_share
-            )
-
-        return find_edge(crossed, *sorted((self.last_price, away)))
+        self._await_price()
+        marks = self.marks
+        skew, last = self._skew(), self.last_price
+        if skew == 0:
+            return None
+        most = self.book.cash * self.engine._params.max_profit_share // WAD
+        # More than `most` units once the price has moved so that this is used up.
+        missing = most * self.market.VALUE_SCALE - self.market._net_trader_profit(marks)
+        move, rest = divmod(missing, skew * FUNDING_PRECISION)
+        if abs(move) > last * self.engine._params.max_jump // WAD or (move < 0) == (skew > 0):
+            return None
+        price = last + move
+        return (price, price + 1) if skew > 0 else (price - (rest == 0), price + (rest != 0))
 
     def _return_to(self, price: int, rng: random.Random) -> Iterator[tuple[Drawn, str]]:
         """A sane price at once: whoever traded at the end of the range would empty the pool."""
@@ -924,7 +977,7 @@ class Generator:
                     owner = ROLE_OF[position.owner]
                     worst = 0 if position.side == LONG else ANY
                     return "close", owner, (position_id, worst)
-                return "liquidate", rng.choice(KEEPERS), (position_id,)
+                return "liquidate", one_of(rng, KEEPERS), (position_id,)
         return None
 
     def edge_approve_token(self, rng: random.Random, off: int) -> Drawn | None:
@@ -938,31 +991,31 @@ class Generator:
 
     def edge_fund_insurance(self, rng: random.Random, off: int) -> Drawn | None:
         """All a trader has, or the largest amount."""
-        trader = rng.choice(TRADERS)
+        trader = one_of(rng, TRADERS)
         whole = self.system.token.balanceOf[ADDRESSES[trader]]
-        amount = rng.choice((whole + max(off, 1), MAX_MARGIN + off, 1 + off))
+        amount = one_of(rng, (whole + max(off, 1), MAX_MARGIN + off, 1 + off))
         return "fund_insurance", trader, (amount,)
 
     def edge_deposit(self, rng: random.Random, off: int) -> Drawn | None:
-        lp = rng.choice(LPS)
+        lp = one_of(rng, LPS)
         limit = self.system.pool.maxDeposit(ADDRESSES[lp])
         whole = self.system.token.balanceOf[ADDRESSES[lp]]
-        return "deposit", lp, (max(rng.choice((limit + off, whole + 1, 1)), 0), lp)
+        return "deposit", lp, (max(one_of(rng, (limit + off, whole + 1, 1)), 0), lp)
 
     def edge_mint(self, rng: random.Random, off: int) -> Drawn | None:
-        lp = rng.choice(LPS)
+        lp = one_of(rng, LPS)
         return "mint", lp, (max(self.system.pool.maxMint(ADDRESSES[lp]) + off, 0), lp)
 
     def edge_withdraw(self, rng: random.Random, off: int) -> Drawn | None:
         """Exactly the limit. Rarely, or the pool would always be empty."""
-        lp = rng.choice(LPS)
+        lp = one_of(rng, LPS)
         limit = self.system.pool.maxWithdraw(ADDRESSES[lp])
         if off <= 0 and rng.random() < 0.7:
             return None
         return "withdraw", lp, (max(limit + off, 0), lp, lp)
 
     def edge_redeem(self, rng: random.Random, off: int) -> Drawn | None:
-        lp = rng.choice(LPS)
+        lp = one_of(rng, LPS)
         limit = self.system.pool.maxRedeem(ADDRESSES[lp])
         if off <= 0 and rng.random() < 0.7:
             return None
@@ -979,14 +1032,14 @@ class Generator:
 
     def _initial(self, size: int, tier: int, added: int | None = None) -> int:
         """Initial requirement of a position of `size` once `added` (the whole) is on the books."""
-        book = self.market._book_state(self.marks)
-        book = book._replace(long_size=book.long_size + (size if added is None else added))
-        fraction = self.engine._initial_fraction(tier, self.engine._reserved(book), book.cash)
+        price, long_size, short_size, cash = self.book
+        after = Book(price, long_size + (size if added is None else added), short_size, cash)
+        fraction = self.engine._initial_fraction(tier, self.engine._reserved(after), cash)
         return self.market._fraction_of_notional_up(size, self.marks.price, fraction)
 
     def _quote(self, side: int, size: int) -> tuple[int, int]:
         """Fill price and fee of a trade, LONG buying."""
-        fill = self.engine._fill(side, size, self.market._book_state(self.marks))
+        fill = self.engine._fill(side, size, self.book)
         return fill.price, fill.fee
 
     def _skew(self) -> int:
@@ -1018,21 +1071,9 @@ class Generator:
 
     def _backed_size(self) -> int:
         """Open interest at which the reserve equals the pool's free cash."""
-        cash = self.market._book_state(self.marks).cash
+        cash = self.book.cash
         scale = self.market.NOTIONAL_SCALE * WAD
         return cash * scale // (self.marks.price * self.params.reserve_fraction or 1)
-
-    def _is_liquidatable(self, position: Position, marks: Marks) -> bool:
-        return self.market._is_liquidatable(position, marks)
-
-    def _is_whole(self, position: Position, marks: Marks) -> bool:
-        """Whether a liquidation would close all of it."""
-        penalty = self.market._penalty(position.size, marks)
-        gain = self.market._value(position, position.size, marks.price, marks)
-        return self.market._partial_rest(position, gain, penalty, marks).size == 0
-
-    def _is_bankrupt(self, position: Position, marks: Marks) -> bool:
-        return self.market._health(position, marks)[0] < 0
 
     # Choices
 
@@ -1041,7 +1082,7 @@ class Generator:
         live = self.twin.live
         if not live:
             return 1, NOBODYS, TRADERS[0]
-        position_id = live[rng.randrange(len(live))]
+        position_id = live[below(rng, len(live))]
         position = self.market._stored(position_id)
         return position_id, position, ROLE_OF[position.owner]
 
@@ -1061,7 +1102,7 @@ class Generator:
         """The smaller side, mostly."""
         skew = self._skew()
         if rng.random() < 0.35 or skew == 0:
-            return rng.randrange(2)
+            return below(rng, 2)
         return SHORT if skew > 0 else LONG
 
     def _size(self, rng: random.Random) -> int:
@@ -1069,14 +1110,14 @@ class Generator:
         params = self.params
         if rng.random() < 0.3:
             return params.min_size * 20
-        most = params.tier_sizes[rng.choice((0, 0, 0, 0, 1, 1, 2, 3))]
+        most = params.tier_sizes[one_of(rng, (0, 0, 0, 0, 1, 1, 2, 3))]
         ratio = most // params.min_size
-        size = params.min_size << rng.randrange(ratio.bit_length())
+        size = params.min_size << below(rng, ratio.bit_length())
         return min(size + rng.randrange(params.min_size), most)
 
     def _acceptable(self, side: int, fill: int, rng: random.Random) -> int:
         """Past which the caller would not trade: just the fill, a little further, or anything."""
-        kind = rng.randrange(3)
+        kind = below(rng, 3)
         if kind == 0:
             return fill
         if side == LONG:
