@@ -180,18 +180,32 @@ class Aims:
         return self.g._report(price, self.g.at, rng), position_id
 
     def _price_where(self, measure: Callable[[Marks], int], wanted: int, rises: bool) -> int | None:
-        """The price no further than a jump at which a measure that falls on the way there is the
-        wanted."""
-        marks, last = self._marks(), self.g.last_price
-        reach = last * self.engine._params.max_jump // WAD
-        far = last + reach if rises else last - reach
-        edge = find_edge(
-            lambda price: measure(replace(marks, price=price)) <= wanted, *sorted((last, far))
-        )
-        for price in edge or ():
-            if measure(replace(marks, price=price)) == wanted:
-                return price
-        return None
+        """A price no further than a jump at which a measure that falls on the way there is the
+        wanted: by interpolation, as most are nearly straight, and halving for the others."""
+        marks, near = self._marks().copy(), self.g.last_price
+        reach = near * self.engine._params.max_jump // WAD
+        far = near + reach if rises else near - reach
+
+        def measured(price: int) -> int:
+            marks.price = price
+            return measure(marks)
+
+        above, below = measured(near), measured(far)
+        is_halved = False
+        while above > wanted > below and abs(far - near) > 1:
+            part = (above - wanted) * (far - near) // (above - below)
+            price = near + (part or (1 if rises else -1))
+            if is_halved or price == far:
+                price = (near + far) // 2
+            is_halved = not is_halved
+            found = measured(price)
+            if found > wanted:
+                near, above = price, found
+            else:
+                far, below = price, found
+        if below == wanted:
+            return far
+        return near if above == wanted else None
 
     def _marks(self) -> Marks:
         """As they will be when the next price arrives."""

@@ -83,6 +83,7 @@ WEIGHTS = (
         "set_sequencer": 0.4,
     }
 )
+_EPISODES = list(accumulate((HERD_SHARE, DROUGHT_SHARE, ABANDONED_SHARE, IN_FRONT_SHARE)))
 _NAMES = list(WEIGHTS)
 _CUMULATIVE = list(accumulate(WEIGHTS.values()))
 
@@ -137,14 +138,9 @@ class Generator:
         self.system.chain.timestamp = self.at
         self._marks = self._book = None
         begins = rng.random()
-        if begins < HERD_SHARE:
-            self.episode = self._herd(rng)
-        elif begins < HERD_SHARE + DROUGHT_SHARE:
-            self.episode = self._drought(rng)
-        elif begins < HERD_SHARE + DROUGHT_SHARE + ABANDONED_SHARE:
-            self.episode = self._abandoned(rng)
-        elif begins < HERD_SHARE + DROUGHT_SHARE + ABANDONED_SHARE + IN_FRONT_SHARE:
-            self.episode = self._in_front(rng)
+        if begins < _EPISODES[-1]:
+            begin = (self._herd, self._drought, self._abandoned, self._in_front)
+            self.episode = begin[bisect(_EPISODES, begins)](rng)
         scripted = next(self.episode, None)
         if scripted is not None:
             return self._step(*scripted)
@@ -183,18 +179,19 @@ class Generator:
 
     def _choose(self, rng: random.Random) -> str:
         market, token = self.market, self.system.token
-        if token.fee_bps and rng.random() < 0.75:
-            return "set_fee"
-        if not self.twin.seen.token_is_sound and rng.random() < 0.4 and self._is_short():
-            return "donate"
+        if not self.twin.seen.token_is_sound:
+            if token.fee_bps and rng.random() < 0.75:
+                return "set_fee"
+            if rng.random() < 0.4 and self._is_short():
+                return "donate"
+            if self.twin.hook != NO_HOOK and rng.random() < 0.6:
+                return "set_hook"
         if self.is_down and rng.random() < 0.3:
             return "set_sequencer"
         oldest = market._marks.price_time + self.params.max_price_age
         is_priceless = market._halted or oldest < self.at
         if is_priceless and not token.fee_bps and rng.random() < 0.3:
             return "publish"
-        if self.twin.hook != NO_HOOK and rng.random() < 0.6:
-            return "set_hook"
         if market._backlog and not token.fee_bps and rng.random() < 0.5:
             return one_of(rng, ("continue_backlog", "liquidate", "liquidate"))
         name = _NAMES[bisect(_CUMULATIVE, rng.random() * _CUMULATIVE[-1])]
