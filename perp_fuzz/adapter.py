@@ -101,7 +101,7 @@ class PerpTwin:
             self._note_token(step)
         output = self.codec.output(step.action, value)
         number = value if type(value) is int else None
-        changed = bool(events or chain.writes)
+        changed = chain.has_changed()
         return ModelResult(True, output, self.logs_of(events), "", number, changed)
 
     def encode(self, step: Step) -> tuple[str, str, bytes]:

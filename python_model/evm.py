@@ -109,6 +109,12 @@ class Chain:
         """The attributes of a contract just before the last transaction, if that succeeded."""
         return self.saved.get(contract, contract.__dict__)
 
+    def has_changed(self) -> bool:
+        """Whether the last transaction, if it succeeded, left anything behind."""
+        return bool(self.events or self.writes) or any(
+            contract.__dict__ != state for contract, state in self.saved.items()
+        )
+
     def _restore(self, count: int) -> None:
         for storage, key, old in reversed(self.writes):
             dict.__setitem__(storage, key, old)
