@@ -14,7 +14,7 @@ from lockstep.compiler import Artifact, Sources
 from lockstep.engines.base import Engine, open_engine
 from lockstep.errors import InputError
 from lockstep.mirror.checks import check_model, check_unmirrored
-from lockstep.mirror.twin import Interface, Mirror
+from lockstep.mirror.twin import Draw, Interface, Mirror, known
 from lockstep.step import Step
 
 LENGTH = 2_000  # steps of a chain
@@ -110,14 +110,16 @@ class MirrorAdapter:
             for function in interface.functions
             if f"{name}.{function}" not in self.mirror.unmirrored
         }
-        for draw in self.mirror.draws.values():
-            if draw.action not in found:
-                known = ", ".join(found)
-                raise InputError(
-                    f"@step({draw.action!r}): no contract has it; choose one of {known}"
-                )
+        roles = dict.fromkeys(self.mirror.roles)
+        for role in (*self.mirror.relays, *(one for item in self._draws() for one in item.by)):
+            known("role", role, roles)
+        for draw in self._draws():
+            known("action", draw.action, found)
             found[draw.action] = draw.says
         return found
+
+    def _draws(self) -> Sequence[Draw]:
+        return tuple(self.mirror.draws.values())
 
     def new_twin(self, engine: Engine, config: Config) -> Mirror:
         return self.mirror(self, engine, config)

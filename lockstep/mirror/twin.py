@@ -28,6 +28,7 @@ from lockstep.step import ModelResult, Step
 
 SAMPLES = 4  # calls of each view, when the whole state is compared
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -223,14 +224,18 @@ class Mirror:
 
         Models and names of roles and contracts stand for addresses in `args`.
         """
-        interface = self._interfaces[name]
+        interface = known("contract", name, self._interfaces)
         makers = [value_maker(item, self.address) for item in interface.constructor.inputs]
         if len(args) != len(makers):
             names = ", ".join(item["name"] for item in interface.constructor.inputs)
             raise InputError(f"create({name!r}): the constructor takes ({names}), got {len(args)}")
         values = [maker(arg) if maker else arg for maker, arg in zip(makers, args, strict=True)]
-        encoded = interface.constructor.calldata(values)[4:]
-        who = self.address[sender]
+        who = known("role", sender, self.address)
+        try:
+            encoded = interface.constructor.calldata(values)[4:]
+        except Exception as error:  # of whatever kind the encoder of that type raises
+            text = f"create({name!r}): {values} cannot be encoded: {error}"
+            raise InputError(text) from error
         address = self.engine.deploy(interface.artifact.initcode + encoded, who)
         try:
             model = self.chain.deploy(interface.model, *values, sender=who, address=address)
@@ -246,7 +251,8 @@ class Mirror:
 
     def call(self, who: str, action: str, *args: Any) -> Any:
         """A call that belongs to the deployment: it must succeed, alike on both sides."""
-        self.chain.timestamp = self.now
+        known("role", who, self.address)
+        known("action", action, self.functions)
         first = Step(action, who, args, self.now)
         expected = self.execute_model(first)
         got = self.engine.call(*self.encode(first))
@@ -426,6 +432,13 @@ def _getter(model: Contract, name: str, keys: int) -> Callable[..., Any]:
 
 def revert_data(revert: Revert) -> bytes:
     return revert.data or (abi.error_string(revert.reason) if revert.reason else b"")
+
+
+def known(kind: str, name: str, names: Mapping[str, T]) -> T:
+    """The entry of that name; InputError that lists the names if there is none."""
+    if name not in names:
+        raise InputError(f"there is no {kind} {name!r}; choose one of {', '.join(names)}")
+    return names[name]
 
 
 def role_address(role: str) -> str:

@@ -264,7 +264,25 @@ def test_what_is_left_out_on_purpose_is_neither_wanted_nor_compared() -> None:
         ({"deploy": lambda self, config: self.create("kinds", PEER)}, "takes (peer, item, name)"),
         (
             {"extra": step("kinds.pusch")(lambda self, rng, me: ())},
-            "@step('kinds.pusch'): no contract has it; choose one of kinds.note, kinds.push",
+            "there is no action 'kinds.pusch'; choose one of kinds.note, kinds.push",
+        ),
+        (
+            {"extra": step("kinds.push", by=["ownr"])(lambda self, rng, me: ())},
+            "there is no role 'ownr'; choose one of owner, user_0",
+        ),
+        ({"roles": ("payer",)}, "there is no role 'owner'; choose one of payer"),
+        ({"relays": ("proxy",)}, "there is no role 'proxy'; choose one of owner"),
+        (
+            {"deploy": lambda self, config: self.create("kind")},
+            "there is no contract 'kind'; choose one of kinds",
+        ),
+        (
+            {"deploy": lambda self, config: self.create("kinds", "nobody", ("owner", 0, b""), "")},
+            "create('kinds'): ['nobody', ",
+        ),
+        (
+            {"deploy": lambda self, config: self.call("owner", "kinds.push")},
+            "there is no action 'kinds.push'; choose one of",
         ),
     ],
 )
