@@ -14,7 +14,8 @@ from lockstep.compiler import Artifact, Sources
 from lockstep.engines.base import Engine, open_engine
 from lockstep.errors import InputError
 from lockstep.mirror.checks import check_model, check_unmirrored
-from lockstep.mirror.twin import Draw, Interface, Mirror, known
+from lockstep.mirror.interface import Interface
+from lockstep.mirror.twin import Draw, Mirror, known
 from lockstep.step import Step
 
 LENGTH = 2_000  # steps of a chain
