@@ -17,7 +17,7 @@ from lockstep.report.source import GLYPHS, annotated
 SUCCEEDS = "succeeds"
 PARTS = ("lines", "branches")
 MOST_CHAINS = 200  # shown
-MOST_STEPS = 200
+MOST_STEPS = 40
 SECTIONS = (
     ("failures", "Failures"),
     ("rates", "Rates"),

@@ -1,6 +1,7 @@
 """Source text for a page: coloured line by line, and with what of it ran."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -29,21 +30,23 @@ GLYPHS = {HIT: "│", PARTLY: "◐", MISSED: "✗", UNREACHABLE: "-", "": ""}
 
 def coloured(path: str, text: str) -> list[Markup]:
     """The lines of a Vyper or Python file as HTML."""
-    lines = [Markup("")]
+    lines: list[list[str]] = [[]]
     for token, piece in _lexer(path).get_tokens(text):
-        name = next((name for kind, name in CLASSES if token in kind), "")
+        name = _class(token)
         for i, part in enumerate(piece.split("\n")):
             if i:
-                lines.append(Markup(""))
+                lines.append([])
             if part:
-                lines[-1] += _span(part, name)
-    return lines[: len(text.splitlines())]
+                shown = escape(part)
+                is_plain = not name or part.isspace()
+                lines[-1].append(shown if is_plain else f'<i class="{name}">{shown}</i>')
+    # Every piece of it was escaped above.
+    return [Markup("".join(line)) for line in lines[: len(text.splitlines())]]
 
 
-def _span(text: str, name: str) -> Markup:
-    if not name or text.isspace():
-        return escape(text)
-    return Markup('<i class="{}">{}</i>').format(name, text)
+@cache
+def _class(token: _TokenType) -> str:
+    return next((name for kind, name in CLASSES if token in kind), "")
 
 
 def _lexer(path: str) -> Lexer:
