@@ -134,7 +134,7 @@ def write_whole(path: str | Path, content: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(content)
         os.chmod(name, 0o644)
         os.replace(name, target)

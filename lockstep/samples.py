@@ -6,6 +6,7 @@ to what one process would have counted.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 MOST_POINTS = 800  # of a line: more cannot be told apart on a page
@@ -131,4 +132,5 @@ def _thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float,
 
 
 def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+    """With as many digits as are of use; None for what JSON has no word for."""
+    return None if value is None or not isfinite(value) else float(f"{value:.{DIGITS}g}")

@@ -45,7 +45,7 @@ def page(summary: dict[str, Any], texts: Mapping[str, str]) -> str:
         .get_template("page.html.jinja")
         .render(
             s=summary,
-            style=Markup((files(__package__) / "templates" / "style.css").read_text()),
+            style=Markup((files(__package__) / "templates" / "style.css").read_text("utf-8")),
             verdict=verdict(summary),
             began=datetime.fromisoformat(summary["timing"]["began"]).strftime(
                 "%-d %B %Y, %H:%M UTC"

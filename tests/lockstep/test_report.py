@@ -349,6 +349,9 @@ def test_bins_hold_their_lower_edge_and_what_is_outside() -> None:
     one.merge(other)
     assert one.counts == [2, 2, 2, 2]
     assert (one.least, one.greatest) == (-5, 10**9)
+    one.add([float("inf")])
+    assert one.counts == [2, 2, 2, 3]
+    assert json.dumps(one.summary(), allow_nan=False)
 
 
 def test_pace_is_bounded_and_ends_with_the_last_step() -> None:
