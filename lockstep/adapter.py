@@ -55,7 +55,8 @@ class Twin(Protocol):
 class Invariant(NamedTuple):
     id: str
     sentence: str
-    check: Callable[[Any], str | None]  # of a twin; None, or in words how it is broken
+    # Of a twin, or of its `observed` if it has that. None, or in words how it is broken.
+    check: Callable[[Any], str | None]
     every: int = 1  # steps between two checks; 1 is each step that changed something
 
 

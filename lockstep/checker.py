@@ -48,6 +48,7 @@ class Checker:
         self.exact = exact
         self.invariants: Sequence[Invariant] = adapter.invariants
         self.twin = adapter.new_twin(engine, config)
+        self._subject = getattr(self.twin, "observed", self.twin)
         self.history: list[Step] = []
         self.wholes = 0
         self._compared = -1  # the number of steps at the last of them
@@ -174,10 +175,10 @@ class Checker:
                 self._checked[invariant.id] += 1
 
     def _check(self, invariants: Sequence[Invariant]) -> None:
-        twin = self.twin
+        subject = self._subject
         try:
             for invariant in invariants:
-                broken = invariant.check(twin)
+                broken = invariant.check(subject)
                 if broken is not None:
                     text = f"invariant {invariant.id} ({invariant.sentence}) is broken: {broken}"
                     raise Mismatch(f"invariant {invariant.id}", text)

@@ -35,7 +35,6 @@ from perp_fuzz.view_checks import ViewChecks
 from perp_fuzz.words import Word, Words
 from python_model.evm import Event, Revert
 from python_model.invariants import INVARIANTS, Observation
-from python_model.invariants import Invariant as ModelInvariant
 
 # Actions whose first argument is the position they are about.
 ABOUT_POSITION = frozenset((*OF_POSITION, "settle"))
@@ -76,6 +75,11 @@ class PerpTwin:
         }
 
         self._view_checks = ViewChecks(engine, self, artifacts)
+
+    @property
+    def observed(self) -> Observation:
+        """What the invariants are about."""
+        return self.seen
 
     def execute_model(self, step: Step) -> ModelResult:
         chain = self.system.chain
@@ -210,13 +214,6 @@ class PerpTwin:
         seen.token_is_sound = self.hook == NO_HOOK and is_whole
 
 
-def _of_twin(item: ModelInvariant) -> Invariant:
-    def check(twin: PerpTwin) -> str | None:
-        return item.check(twin.seen)
-
-    return Invariant(item.id, item.sentence, check, item.every)
-
-
 class PerpAdapter:
     """The perpetual market, optionally along a file of prices or with bugs planted."""
 
@@ -227,7 +224,7 @@ class PerpAdapter:
         action: ("open", (0,)) for action in sorted(ABOUT_POSITION)
     }
     measures: Mapping[str, Measure] = MEASURES
-    invariants: Sequence[Invariant] = tuple(_of_twin(item) for item in INVARIANTS)
+    invariants: Sequence[Invariant] = tuple(Invariant(*item) for item in INVARIANTS)
 
     def __init__(
         self,

@@ -62,6 +62,12 @@ class _Functions:
 
     def __init__(self, artifact: Artifact) -> None:
         self._items = {item["name"]: item for item in artifact.abi if item["type"] == "function"}
+        self._inputs = {name: _Fields(item["inputs"]) for name, item in self._items.items()}
+        self._outputs = {name: _Fields(item["outputs"]) for name, item in self._items.items()}
+        self._selectors = {
+            name: abi.selector(f"{name}({','.join(fields.kinds)})")
+            for name, fields in self._inputs.items()
+        }
 
     def getters(self) -> Iterator[str]:
         for name, item in self._items.items():
@@ -69,14 +75,25 @@ class _Functions:
                 yield name
 
     def call(self, name: str, values: Sequence[Any]) -> bytes:
-        kinds = [_kind(field) for field in self._items[name]["inputs"]]
-        plain = [getattr(value, "address", value) for value in values]
-        return abi.selector(f"{name}({','.join(kinds)})") + abi_encode(kinds, plain)
+        return self._selectors[name] + self._inputs[name].encode(values)
 
     def result(self, name: str, value: Any) -> bytes:
-        outputs = self._items[name]["outputs"]
-        values = [value] if len(outputs) == 1 else list(value)
-        return abi_encode([_kind(field) for field in outputs], [_plain(item) for item in values])
+        fields = self._outputs[name]
+        return fields.encode([value] if len(fields.kinds) == 1 else list(value))
+
+
+class _Fields:
+    """Arguments or results. Those of fixed length are words in a row: no general codec needed."""
+
+    def __init__(self, fields: Sequence[dict[str, Any]]) -> None:
+        self.kinds = [_kind(field) for field in fields]
+        joined = ",".join(self.kinds)
+        self._is_fixed = not any(part in joined for part in ("string", "[]", "bytes)", "bytes,"))
+        self._is_fixed &= not joined.endswith("bytes")
+
+    def encode(self, values: Sequence[Any]) -> bytes:
+        plain = [_plain(value) for value in values]
+        return abi.words(*_flat(plain)) if self._is_fixed else abi_encode(self.kinds, plain)
 
 
 class ViewChecks:
@@ -301,6 +318,14 @@ def _kind(field: dict[str, Any]) -> str:
     if kind.startswith("tuple"):
         return f"({','.join(_kind(item) for item in field['components'])}){kind[5:]}"
     return kind
+
+
+def _flat(values: Sequence[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _flat(value)
+        else:
+            yield value
 
 
 def _plain(value: Any) -> Any:

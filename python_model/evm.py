@@ -6,6 +6,7 @@ reverts restores both, so a revert leaves no trace.
 
 from collections.abc import Callable
 from functools import wraps
+from operator import attrgetter
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 ZERO_ADDRESS = "0x" + "00" * 20
@@ -60,6 +61,7 @@ class Chain:
         # Attributes as they were, of the contracts that the transaction has entered: a contract
         # changes no other's.
         self.saved: dict[Contract, dict[str, Any]] = {}
+        self.results: dict[Any, tuple[Any, Any]] = {}  # of views that are `remembered`
         self._address_of = address_of or _plain_address
 
     def new_address(self, creator: str, nonce: int) -> str:
@@ -172,3 +174,25 @@ def external(
 
 def _plain_address(creator: str, nonce: int) -> str:
     return f"0x{(int(creator, 16) + (nonce << 128)) % 2**160:040x}"
+
+
+def remembered(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Of a view that depends on its arguments, the time and these attributes: the last result is
+    given again while all of them are equal. Marks are worked out by whoever plans a step, too."""
+    attributes = attrgetter(*names)
+
+    def remember(view: Callable[..., R]) -> Callable[..., R]:
+        @wraps(view)
+        def ask(self: Contract, *args: Any) -> R:
+            chain = self.chain
+            key = (args, chain.timestamp, attributes(self))
+            last = chain.results.get((self.address, view))
+            if last is not None and last[0] == key:
+                return last[1]  # type: ignore[no-any-return]
+            result = view(self, *args)
+            chain.results[self.address, view] = (key, result)
+            return result
+
+        return ask
+
+    return remember

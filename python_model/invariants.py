@@ -951,7 +951,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         "P1", "who is not named, liquidated or deleveraged keeps every figure", untouched_others
     ),
-    Invariant("P2", "every token unit is in exactly one ledger", conserved),
+    Invariant("P2", "every token unit is in exactly one ledger", conserved, 3),
     Invariant("P2-owed", "credits and claims equal the sums over their owners", sums_of_owed, 101),
     Invariant(
         "P3", "after a finished sweep nothing liquidatable is open", liquidated_completely, 1
@@ -976,16 +976,16 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant("I-7-risk", "a restricted market takes no risk", restricted_adds_no_risk),
     Invariant("I-7-cause", "restrictions are announced and end", restriction_is_announced),
     Invariant("I-9", "caps and reserve hold after an increase", pool_backs_open_interest),
-    Invariant("I-9-claims", "claims come before providers", claims_before_providers),
+    Invariant("I-9-claims", "claims come before providers", claims_before_providers, 5),
     Invariant("I-10", "a round trip at one price never profits", round_trip_never_profits, 397),
     Invariant("I-11", "insurance pays its share per window at most", insurance_capped),
-    Invariant("I-12", "no lock outlives a transaction", locks_released),
+    Invariant("I-12", "no lock outlives a transaction", locks_released, 3),
     Invariant(
         "I-13", "deleveraging goes by profit and no further than needed", deleveraged_in_order
     ),
     Invariant("I-14", "any backlog ends after finitely many calls", backlog_ends, 17),
     Invariant("I-15", "roles move no token and no parameter unannounced", roles_move_nothing),
-    Invariant("I-17", "the pool's cash and result are the sums of its flows", pool_zero_sum),
+    Invariant("I-17", "the pool's cash and result are the sums of its flows", pool_zero_sum, 3),
     Invariant("I-17-funding", "funding never costs the pool", funding_never_costs_the_pool, 107),
     Invariant("I-18", "rounding favours the protocol", rounding_favours_protocol, 251),
     Invariant("X-1", "every position is in the ring of its key, once", filed_under_key, 467),

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from python_model.evm import Chain, Contract, external
+from python_model.evm import Chain, Contract, external, remembered
 from python_model.modules import (
     breaker_causes,
     constants,
@@ -323,6 +323,7 @@ class RiskEngine(Contract):
 
     # Views
 
+    @remembered("_params", "_old_maintenance", "_ramp_start", "_ramp_duration")
     def terms(self, elapsed: int, book: Book) -> Terms:
         params = self.PARAMS
         reserved = self._reserved(book)
