@@ -27,7 +27,9 @@ VARIABLES := PYTHON \
   CRASH \
   CLUSTER \
   ALL \
-  LIMIT
+  LIMIT \
+  CASE \
+  BUGS
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)

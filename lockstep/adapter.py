@@ -49,7 +49,9 @@ class Twin(Protocol):
     def statistics(self) -> dict[str, int]:
         """Counts of this twin. Added up over twins, except names that begin with "largest"."""
 
-    # Optional, for distributions and lines in the report: `Sampled` in samples.py.
+    # Optional, for distributions and lines in the report: `Sampled` in samples.py. For stories:
+    # context() -> str, what a reader of the next step has to know (the price, say), and
+    # show_log(log) -> str, an event in words (story.py).
 
 
 class Invariant(NamedTuple):
@@ -68,6 +70,8 @@ class Adapter(Protocol):
     references: Mapping[str, tuple[str, tuple[int, ...]]]
     invariants: Sequence[Invariant]
     # Optional: measures: Mapping[str, Measure], of what the twins' samples() give (samples.py).
+    # complaint(step) -> str | None, what is wrong with the arguments of a step that was read from
+    # a file (case.py).
 
     def new_twin(self, engine: Engine, config: Config) -> Twin:
         """Deploy. The same config gives the same addresses and state on a fresh engine."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lockstep.adapter import Adapter, Config, Twin
+from lockstep.case import Case, write_case, write_failure
 from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
 from lockstep.corpus import Corpus, Finds
 from lockstep.coverage.recorder import Watch, recorder_of
 from lockstep.engines.base import open_engine
 from lockstep.guidance import outcome as named_outcome
-from lockstep.regression import write_regression
 from lockstep.shrink import shrink
 from lockstep.step import Step
 from lockstep.tally import AGREED, STOPPED, Pace, Tally
@@ -42,7 +42,8 @@ class Divergence(NamedTuple):
     config: Config
     engine: str
     chain: int
-    regression: str = ""  # the file it was written to
+    regression: str = ""  # the test it was written to
+    case: str = ""  # the same as a case
     minimal: bool = False
 
 
@@ -242,21 +243,25 @@ def investigate(
     seconds: float = 60,
     directory: str | Path = "tests/regressions",
 ) -> Divergence:
-    """Shrink the failure and write it down as a regression test."""
+    """Shrink the failure and write it down as a regression test and a case."""
     engine = open_engine(found.engine)
     try:
-        shrunk = shrink(adapter, engine, found.config, found.steps, found.kind, seconds)
+        shrunk = shrink(adapter, engine, found.config, found.steps, seconds)
     finally:
         engine.close()
     if shrunk is None:
         text = f"{found.text} (it did not recur on replay: model or generator keep hidden state)"
-        return found._replace(text=text)
-    path = write_regression(
+        case = Path(directory) / f"not_recurring_chain_{found.chain}.json"
+        steps, config, engine_name = found.steps, found.config, found.engine
+        write_case(case, Case(adapter.import_path, config, steps, engine_name, found.kind, text))
+        return found._replace(text=text, case=str(case))
+    test, case = write_failure(
         adapter, found.config, shrunk.steps, shrunk.mismatch, found.engine, directory
     )
     return found._replace(
         text=shrunk.mismatch.text,
         steps=shrunk.steps,
-        regression=str(path),
+        regression=str(test),
+        case=str(case),
         minimal=shrunk.minimal,
     )

@@ -205,4 +205,6 @@ def _tell(found: Divergence, console: Console) -> None:
     if found.regression:
         lines.append(f"shrunk to {len(found.steps)} steps; run it again with")
         lines.append(f"  python -m pytest {found.regression}")
+    if found.case:
+        lines.append(f"as a case, to be replayed on other engines: {found.case}")
     console.print("\n".join(lines), highlight=False, markup=False)

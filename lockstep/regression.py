@@ -14,6 +14,7 @@ from lockstep.checker import Checker
 from lockstep.compare import Mismatch
 from lockstep.engines.base import open_engine
 from lockstep.step import Step
+from lockstep.story import numbered, tell
 
 TEMPLATE = '''"""{title}
 
@@ -43,39 +44,41 @@ def test_{identifier}() -> None:
 
 
 def replay(adapter: Adapter, config: Config, steps: Sequence[Step], engine: str = "revm") -> None:
-    """Run the steps with every check after each of them; AssertionError says what differs."""
-    running = open_engine(engine)
-    told: list[str] = []
-    try:
-        checker = Checker(adapter, running, config, whole_every=1)
-        for step in steps:
-            told.append(checker.twin.describe(step))
-            checker.step(step)
-            checker.finish()
-    except Mismatch as found:
-        story = "\n".join(f"  {i}. {line}" for i, line in enumerate(told, 1))
-        raise AssertionError(f"{found.text}\nafter:\n{story}") from None
-    finally:
-        running.close()
+    """Run the steps; AssertionError says what differs.
+
+    First as a campaign runs them, so that what it found is found again; then with a look at
+    everything after each step.
+    """
+    for is_thorough in (False, True):
+        mismatch = _first_difference(adapter, config, steps, engine, is_thorough)
+        if mismatch is not None:
+            story = numbered(tell(adapter, config, steps, engine, mismatch.text))
+            raise AssertionError(f"{mismatch.text}\nThe story:\n{story}")
 
 
-def story(adapter: Adapter, config: Config, steps: Sequence[Step], engine: str) -> list[str]:
-    """One line per step: who does what, and what comes of it in the model."""
+def _first_difference(
+    adapter: Adapter, config: Config, steps: Sequence[Step], engine: str, is_thorough: bool
+) -> Mismatch | None:
     running = open_engine(engine)
-    lines: list[str] = []
     try:
         checker = Checker(adapter, running, config, whole_every=0)
         for step in steps:
-            lines.append(checker.twin.describe(step))
-            result = checker.step(step)
-            if not result.ok:
-                lines[-1] += f" (reverts: {result.reason or 'no reason'})"
-            checker.finish()
-    except Mismatch:
-        lines[-1] += "  <- here they differ"
+            checker.step(step)
+            if is_thorough:
+                checker.finish()
+        checker.finish()
+    except Mismatch as found:
+        return found
     finally:
         running.close()
-    return lines
+    return None
+
+
+def identifier(adapter: Adapter, config: Config, steps: Sequence[Step], kind: str) -> str:
+    """What the files of a failure are called: its kind, and a hash of what leads to it."""
+    content = f"{adapter.import_path}\n{literal(config)}\n{_literals(steps)}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    return re.sub(r"\W+", "_", kind).strip("_").lower() + "_" + digest
 
 
 def write_regression(
@@ -88,26 +91,26 @@ def write_regression(
 ) -> Path:
     """Write tests/regressions/test_<kind>_<hash>.py, whole or not at all."""
     module, name = adapter.import_path.split(":")
-    lines = story(adapter, config, steps, engine)
-    literals = "\n".join(f"    Step{literal(tuple(step))}," for step in steps)
-    settings = literal(config)
-    content = f"{adapter.import_path}\n{settings}\n{literals}"
-    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    identifier = re.sub(r"\W+", "_", mismatch.kind).strip("_").lower() + "_" + digest
+    called = identifier(adapter, config, steps, mismatch.kind)
+    count = "one step" if len(steps) == 1 else f"{len(steps)} steps"
     body = TEMPLATE.format(
-        title=f"{adapter.name}: {mismatch.kind}, after {len(steps)} steps.",
+        title=f"{adapter.name}: {mismatch.kind}, after {count}.",
         text=_docstring(mismatch.text),
-        story=_docstring("\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))),
+        story=_docstring(numbered(tell(adapter, config, steps, engine, mismatch.text))),
         module=module,
         name=name,
-        config=settings,
-        steps=literals,
-        identifier=identifier,
+        config=literal(config),
+        steps=_literals(steps),
+        identifier=called,
         engine=engine,
     )
-    path = Path(directory) / f"test_{identifier}.py"
+    path = Path(directory) / f"test_{called}.py"
     write_whole(path, body)
     return path
+
+
+def _literals(steps: Sequence[Step]) -> str:
+    return "\n".join(f"    Step{literal(tuple(step))}," for step in steps)
 
 
 def literal(value: Any) -> str:

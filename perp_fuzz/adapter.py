@@ -13,7 +13,7 @@ from lockstep.engines.base import GENESIS_TIME, Engine, Log
 from lockstep.prices import Bar, PricePoint, black_thursday_like, points
 from lockstep.samples import Measure, Series
 from lockstep.step import ModelResult, Step
-from perp_fuzz.actions import ACTIONS, NO_HOOK, Action, Codec
+from perp_fuzz.actions import ACTIONS, NO_HOOK, Codec
 from perp_fuzz.counts import Counts
 from perp_fuzz.deployment import (
     ADDRESSES,
@@ -31,6 +31,7 @@ from perp_fuzz.deployment import (
 from perp_fuzz.features import Features
 from perp_fuzz.generator import OF_POSITION, Generator
 from perp_fuzz.samples import MEASURES, Watch
+from perp_fuzz.story import Telling, complaint
 from perp_fuzz.view_checks import ViewChecks
 from perp_fuzz.words import Word, Words
 from python_model.evm import Event, Revert
@@ -55,6 +56,7 @@ class PerpTwin:
         self.watch = Watch(system.market)
         self.counts = Counts(self.seen, self.watch)
         self._features = Features(system)
+        self._telling = Telling(system)
         self.now = system.chain.timestamp
         self.live = self.seen.live
         self.hook = NO_HOOK
@@ -171,9 +173,13 @@ class PerpTwin:
         return self.words.name(address, slot)
 
     def describe(self, step: Step) -> str:
-        item: Action = ACTIONS[step.action]
-        shown = [f"{arg:,}" if isinstance(arg, int) else arg for arg in step.args]
-        return f"{step.actor} {item.sentence.format(*shown)}, at {step.at}"
+        return self._telling.describe(step)
+
+    def context(self) -> str:
+        return self._telling.context()
+
+    def show_log(self, log: Log) -> str:
+        return self._telling.show_log(log)
 
     def statistics(self) -> dict[str, int]:
         return self.counts
@@ -249,6 +255,9 @@ class PerpAdapter:
         other = copy(self)
         other._artifacts = {**(self._artifacts or compile_contracts(self.overrides)), **artifacts}
         return other
+
+    def complaint(self, step: Step) -> str | None:
+        return complaint(step)
 
     def generate(self, twin: Any, rng: random.Random) -> Step:
         if twin.generator is None:

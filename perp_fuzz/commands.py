@@ -9,7 +9,8 @@ from rich.console import Console
 from lockstep.adapter import Adapter, Config
 from lockstep.cli import FuzzCommand, Whole, fuzz_command
 from lockstep.progress import StepProgress
-from perp_fuzz.adapter import PerpAdapter, scaled_params
+from lockstep.replay_command import replay_command
+from perp_fuzz.adapter import ADAPTER, PerpAdapter, scaled_params
 from perp_fuzz.bench import measure, show
 from perp_fuzz.deployment import DEFAULT_RISK
 from perp_fuzz.forms import check_models
@@ -17,6 +18,7 @@ from perp_fuzz.gas_command import gas_command
 from perp_fuzz.isolation_command import isolation_command
 from perp_fuzz.mutants_command import mutants_command
 from perp_fuzz.planted_command import planted_command
+from perp_fuzz.shrinks_command import shrinks_command
 from perp_fuzz.solvency_command import solvency_command
 from simulation.command import crashes_command
 
@@ -103,6 +105,8 @@ main.add_command(gas_command())
 main.add_command(isolation_command())
 main.add_command(mutants_command(configs([6, 8, 18])))
 main.add_command(planted_command(configs([6, 8, 18])))
+main.add_command(replay_command(ADAPTER, configs([6, 8, 18])))
+main.add_command(shrinks_command(configs([6, 8, 18])))
 main.add_command(solvency_command(configs([6, 8, 18])))
 
 

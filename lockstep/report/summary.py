@@ -9,7 +9,7 @@ from typing import Any
 from lockstep.adapter import Adapter, Config
 from lockstep.campaign import Divergence, Plan, Result
 from lockstep.coverage.recorder import scope_of
-from lockstep.regression import story
+from lockstep.story import tell
 from lockstep.tally import Chain
 
 FORMAT = 1
@@ -126,7 +126,7 @@ def _failure(plan: Plan, found: Divergence | None) -> dict[str, Any] | None:
         return None
     told: list[str] = []
     if len(found.steps) <= LONGEST_STORY:
-        told = story(plan.adapter, found.config, found.steps, found.engine)
+        told = tell(plan.adapter, found.config, found.steps, found.engine, found.text)
     kind, _, name = found.kind.partition(" ")
     return {
         "kind": found.kind,

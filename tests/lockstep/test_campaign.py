@@ -24,15 +24,12 @@ from lockstep.compiler import blueprint_initcode, compile_vyper
 from lockstep.edges import find_edge, largest_accepted, smallest_accepted
 from lockstep.engines import open_engine
 from lockstep.errors import InputError
-from lockstep.regression import replay
 from lockstep.report import check_writable
-from lockstep.shrink import shrink, simpler_integers
 from lockstep.stateful import state_machine
-from lockstep.step import Step
 
 BUGS = {
     "fee rounds down": ("rate + 9_999)", "rate)", "return value", 2),
-    "cap off by one": ("+ amount <= CAP", "+ amount < CAP", "contract reverts", 2),
+    "cap off by one": ("+ amount <= CAP", "+ amount < CAP", "contract reverts", 1),
     "guard missing": ("assert found.owner == msg.sender", "assert True", "contract succeeds", 2),
     "wrong reason": ('"not owner"', '"no owner"', "revert reason", 2),
     "silent word": ("self.fees += fee", "self.fees += 0", "storage", 2),
@@ -71,7 +68,8 @@ def test_planted_bug_is_caught_shrunk_and_written_down(
     written = Path(shrunk.regression)
     text = written.read_text()
     assert shrunk.text.replace("\\", "\\\\") in text
-    assert "1. user_" in text
+    assert "1. 2020-01-01" in text
+    assert "user_" in text.split('"""')[1]
     scope: dict[str, object] = {}
     exec(compile(text, str(written), "exec"), scope)
     (test,) = [value for name, value in scope.items() if name.startswith("test_")]
@@ -81,40 +79,6 @@ def test_planted_bug_is_caught_shrunk_and_written_down(
     with pytest.raises(AssertionError) as failure:
         test()
     assert shrunk.text in str(failure.value)
-
-
-def test_shrinking_rounds_values_and_keeps_references() -> None:
-    # Wrong for large amounts only; the close that shows it names its deposit by an id that changes
-    # as unrelated deposits are deleted.
-    buggy = planted("self.fees += fee", "self.fees += fee + found.amount // 900_000_000")
-    found = hunt(buggy)
-    assert found.steps[-1].action == "close"
-    assert found.steps[-1].args != (1,)
-    engine = open_engine("revm")
-    shrunk = shrink(buggy, engine, found.config, found.steps, found.kind, 20)
-    engine.close()
-    assert shrunk is not None
-    first, second = shrunk.steps
-    assert (first.action, first.args) == ("open", (1_000_000_000,))
-    assert (second.action, second.args) == ("close", (1,))
-    assert first.at == second.at
-    assert shrunk.mismatch.kind == "storage"
-    assert "fees" in shrunk.mismatch.text
-
-
-def test_shrinking_gives_up_on_what_does_not_recur() -> None:
-    engine = open_engine("revm")
-    steps = [Step("open", "user_256", (10,), 1_600_000_000)]
-    assert shrink(ADAPTER, engine, {}, steps, "storage", 5) is None
-    engine.close()
-
-
-def test_simpler_integers_are_simpler() -> None:
-    for value in (1, 2, 9, 10, 123_456, 10**30 + 1):
-        assert all(0 <= other < value for other in simpler_integers(value))
-    assert simpler_integers(123_456)[:3] == [0, 1, 100_000]
-    assert simpler_integers(-3)[:2] == [3, 0]
-    assert simpler_integers(0) == []
 
 
 def test_whole_state_catches_what_the_touched_words_miss() -> None:
@@ -243,7 +207,8 @@ def test_command_exits_1_on_a_divergence(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.exit_code == 1
     assert "DIVERGENCE (return value)" in result.output
-    (written,) = (tmp_path / "regressions").iterdir()
+    case, written = sorted((tmp_path / "regressions").iterdir())
+    assert case.stem == written.stem.removeprefix("test_")
     told = json.loads(report.read_text())["divergence"]
     assert told["regression"] == str(written)
     assert told["steps"][0][0] == "open"
@@ -401,11 +366,3 @@ def test_encodings() -> None:
     assert abi.revert_reason(b"") == "no reason"
     assert abi.revert_reason(abi.PANIC + abi.word(0x11)) == "panic 0x11"
     assert abi.signed(abi.unsigned(-5)) == -5
-
-
-def test_regression_file_replays_on_other_engines(tmp_path: Path) -> None:
-    buggy = planted(*BUGS["fee rounds down"][:2])
-    found = investigate(buggy, hunt(buggy), seconds=20, directory=tmp_path)
-    replay(ADAPTER, found.config, found.steps, "pyevm")
-    with pytest.raises(AssertionError, match="return value: expected 9, got 10"):
-        replay(buggy, found.config, found.steps, "pyevm")
