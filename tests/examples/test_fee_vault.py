@@ -42,13 +42,6 @@ BUGS = {
         "(held * start + shares * end) // total",
         "storage",
     ),
-    "fee is not booked": (VAULT, "    self.fees += fee\n", "", "storage"),
-    "shares are told to the wrong one": (
-        VAULT,
-        "owner=receiver, assets=assets",
-        "owner=msg.sender, assets=assets",
-        "events",
-    ),
     "limit of the coin is out of reach": (
         COIN,
         "+ amount <= MAX_SUPPLY",
@@ -113,8 +106,7 @@ def test_planted_bug_is_found(bug: str) -> None:
 
 
 def test_a_failure_becomes_a_story_and_a_test(tmp_path: Path) -> None:
-    path, old, new, _ = BUGS["fee is not booked"]
-    buggy = ADAPTER.planted(path, old, new)
+    buggy = ADAPTER.planted(VAULT, "    self.fees += fee\n", "")
     shrunk = investigate(buggy, hunt(buggy), seconds=20, directory=tmp_path)
     assert len(shrunk.steps) == 2, shrunk.steps
     written = Path(shrunk.regression).read_text()

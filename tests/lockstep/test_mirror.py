@@ -310,11 +310,9 @@ PLANTED = {
         "storage",
         "kinds.nested[user_",
     ),
-    "array": ("self.pair = pair", "self.pair = [pair[1], pair[0]]", "storage", "kinds.pair (word "),
     "event data": ("pair=pair, data=data", "pair=pair, data=b''", "events", "expected Noted("),
     "revert data": ("Refused(uint256)", "Refusal(uint256)", "revert reason", "raw data 0x"),
     "constant": ('= "1.2"', '= "1.3"', "return value", "expected (32, 3, "),
-    "view": ("total += convert", "total -= convert", "return value", "return value: expected"),
     "view that should revert": (
         '    assert total != 0, "nothing"',
         "",
