@@ -7,7 +7,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 EXTRAS = PROJECT["optional-dependencies"].values()
 NEEDED = [*PROJECT["dependencies"], *(item for extra in EXTRAS for item in extra)]
 # Imported under another name than the package's.
@@ -41,3 +42,13 @@ def test_everything_that_lockstep_imports_is_asked_for() -> None:
     names = {BROUGHT.get(name, PACKAGES.get(name, name)) for name in foreign}
     assert "pyrevm" in names
     assert names - {name_of(item) for item in NEEDED} == set()
+
+
+def test_files_that_are_no_python_are_installed_too() -> None:
+    patterns = SETTINGS["tool"]["setuptools"]["package-data"]["lockstep"]
+    package = ROOT / "lockstep"
+    installed = {path for pattern in patterns for path in package.glob(pattern)}
+    folders = [path for path in package.rglob("*") if path.is_file()]
+    others = {path for path in folders if path.suffix not in (".py", ".pyc")}
+    assert others
+    assert others <= installed
