@@ -7,8 +7,10 @@ from typing import Any
 
 from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from lockstep.story import numbered
 from lockstep.tally import STOPPED
 
+AGREEMENT = "agreement"
 # What XML 1.0 has no way to write.
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -19,7 +21,7 @@ def document(summary: dict[str, Any]) -> str:
     name = _plain(summary["adapter"])
     xml = JUnitXml(name)
     suites = (
-        ("agreement", [_agreement(name, summary, failure)]),
+        (AGREEMENT, [_agreement(name, summary, failure)]),
         ("chains", [_chain(name, chain, summary, failure) for chain in summary["each_chain"]]),
         (
             "invariants",
@@ -32,10 +34,11 @@ def document(summary: dict[str, Any]) -> str:
     for title, cases in suites:
         suite = TestSuite(f"{name}.{title}")
         suite.timestamp = summary["timing"]["began"][:19]  # the schema has no zone: it is UTC
+        if title == AGREEMENT:
+            for key, value in _properties(summary).items():
+                suite.add_property(key, _plain(str(value)))
         suite.add_testcases(cases)
         xml.add_testsuite(suite)
-    for key, value in _properties(summary).items():
-        next(iter(xml)).add_property(key, _plain(str(value)))
     # The package's own sums have one that the usual schema does not know: of those skipped.
     xml.tests = sum(suite.tests for suite in xml)
     xml.failures = sum(suite.failures for suite in xml)
@@ -52,7 +55,7 @@ def _properties(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _agreement(name: str, summary: dict[str, Any], failure: dict[str, Any] | None) -> TestCase:
-    case = TestCase("model and contract agree", f"{name}.agreement", summary["seconds"])
+    case = TestCase("model and contract agree", f"{name}.{AGREEMENT}", summary["seconds"])
     if failure is not None and failure["invariant"] is None:
         case.result = [_failure(failure)]
     elif summary["interrupted"]:
@@ -91,8 +94,10 @@ def _invariant(
 def _failure(failure: dict[str, Any]) -> Failure:
     first = failure["text"].splitlines()[0] if failure["text"] else failure["kind"]
     told = Failure(_plain(first), _plain(failure["kind"]))
-    lines = [failure["text"], "", *(f"{i}. {line}" for i, line in enumerate(failure["story"], 1))]
-    lines += ["", f"configuration {json.dumps(failure['config'])}", *failure["replay"]]
+    lines = [failure["text"], "", numbered(failure["story"]), ""]
+    lines += [f"configuration {json.dumps(failure['config'])}", *failure["replay"]]
+    if failure["case"]:
+        lines.append(f"case {failure['case']}")
     told.text = _plain("\n".join(lines))
     return told
 

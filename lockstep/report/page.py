@@ -109,7 +109,6 @@ def _figures(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Steps", f"{summary['steps']:,}"),
         ("Steps per second", f"{summary['steps_per_second']:,}"),
-        ("Chains", f"{summary['chains']:,}"),
         (
             "Actions reached",
             f"{sum(entry['steps'] > 0 for entry in actions):,} of {len(actions):,}",

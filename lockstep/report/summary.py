@@ -138,6 +138,7 @@ def _failure(plan: Plan, found: Divergence | None) -> dict[str, Any] | None:
         "steps": [list(step) for step in found.steps],
         "story": told,
         "regression": found.regression,
+        "case": found.case,
         "minimal": found.minimal,
         "replay": [f"python -m pytest {found.regression}"] if found.regression else [],
     }

@@ -409,7 +409,7 @@ def test_junit_failure_carries_text_and_story(failed: dict[str, Any]) -> None:
         assert failure.attrib["type"] == "invariant T3"
         assert HOSTILE in failure.attrib["message"]
         for line in failed["divergence"]["story"]:
-            assert line in (failure.text or "")
+            assert re.sub("[\x00\x0b]", "\ufffd", line) in (failure.text or "")
     other = json.loads(json.dumps(failed))
     other["divergence"] |= {"invariant": None, "kind": "storage"}
     names = [
@@ -465,8 +465,10 @@ def test_a_divergence_is_reported_with_its_story(tmp_path: Path) -> None:
     assert failure["minimal"] is True
     assert len(failure["story"]) == len(failure["steps"]) == 2
     for name in ("r.html", "r.xml"):
-        assert failure["story"][0] in (tmp_path / "out" / name).read_text()
-        assert failure["regression"] in (tmp_path / "out" / name).read_text()
+        text = (tmp_path / "out" / name).read_text()
+        assert failure["story"][0] in text
+        assert failure["regression"] in text
+        assert failure["case"] in text
 
 
 def test_ctrl_c_leaves_every_report(tmp_path: Path) -> None:
