@@ -20,6 +20,7 @@ VARIABLES := PYTHON \
   PROCESSES \
   COVERAGE \
   UPDATE \
+  STAGES \
   ONLY \
   PAIRS \
   DATA \
@@ -74,8 +75,9 @@ test: python anvil cluster ## Run every test: unit, differential, stateful, pari
 gas: python ## Measure gas and compare with the recorded snapshot (UPDATE=1 records)
 	@$(RUN) options gas UPDATE
 
-bench: python ## Steps per second: raw EVM replay, model alone, full loop (STEPS= SEED=)
-	@$(RUN) options bench STEPS SEED
+bench: python ## Steps per second: raw EVM replay, model, encoding, full loop, two processes
+## STEPS= SEED= STAGES=1 (only where the time of the loop goes)
+	@$(RUN) options bench STEPS SEED STAGES
 
 example: python ## Fuzz a second protocol, a vault with a fee (STEPS= SEED= ENGINE= PROCESSES= LENGTH=)
 	@[ "$$ENGINE" != anvil ] || scripts/_ci/setup.sh anvil

@@ -20,6 +20,7 @@ from perp_fuzz.mutants_command import mutants_command
 from perp_fuzz.planted_command import planted_command
 from perp_fuzz.shrinks_command import shrinks_command
 from perp_fuzz.solvency_command import solvency_command
+from perp_fuzz.stages import show_stages
 from simulation.command import crashes_command
 
 DECIMALS = ("6", "8", "18")
@@ -114,7 +115,8 @@ main.add_command(solvency_command(configs([6, 8, 18])))
 @click.option("--steps", type=Whole(100), default=10_000, show_default=True, help="Steps a round.")
 @click.option("--seed", type=Whole(0), default=1, show_default=True, help="Of the first round.")
 @click.option("--rounds", type=Whole(1), default=3, show_default=True, help="Medians of these.")
-def bench(steps: int, seed: int, rounds: int) -> None:
+@click.option("--stages", is_flag=True, help="Only show where the time of the loop goes.")
+def bench(steps: int, seed: int, rounds: int, stages: bool) -> None:
     """Steps per second in one run: raw EVM replay of the calldata, the model, the encoding, their
     sum, the full loop, and two processes.
 
@@ -122,6 +124,9 @@ def bench(steps: int, seed: int, rounds: int) -> None:
     is below half of raw replay and below 0.9 of the floor, or two processes gain too little.
     """
     console = Console()
+    if stages:
+        show_stages(PerpAdapter(), steps, seed, {"decimals": 6}, console)
+        return
     with StepProgress(steps * rounds, console) as progress:
         result = measure(steps, seed, {"decimals": 6}, rounds, lambda: progress.tick(steps))
     show(result, console)

@@ -12,6 +12,9 @@ from cProfile import Profile
 from pstats import Stats
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from lockstep.adapter import Adapter, Config
 from lockstep.campaign import WHOLE_EVERY
 from lockstep.checker import Checker, batch_sizes
@@ -61,6 +64,21 @@ def busiest(
     return sorted(rows, key=lambda row: -row[2])[:count]
 
 
+def show_stages(adapter: Adapter, steps: int, seed: int, config: Config, console: Console) -> None:
+    """Both as tables."""
+    table = Table("stage", title=f"{steps:,} steps, one core")
+    table.add_column("us a step", justify="right")
+    for stage, each in stages(adapter, steps, seed, config).items():
+        table.add_row(stage, f"{each:.1f}")
+    console.print(table)
+    table = Table("function", title="busiest functions, under a profiler")
+    for column in ("calls a step", "us a step of its own"):
+        table.add_column(column, justify="right")
+    for name, calls, own in busiest(adapter, steps, seed, config):
+        table.add_row(name, f"{calls:.2f}", f"{own:.1f}")
+    console.print(table, highlight=False, markup=False)
+
+
 def _loop(
     adapter: Adapter, steps: int, seed: int, config: Config
 ) -> tuple[Checker, Callable[[], None]]:
@@ -69,8 +87,9 @@ def _loop(
     rng = random.Random(seed)
     checker.generate = lambda twin: adapter.generate(twin, rng)
 
+    gc.collect()
+
     def run() -> None:
-        gc.collect()
         gc.disable()
         try:
             for size in batch_sizes(steps):

@@ -31,7 +31,7 @@ if [ "$1" = options ]; then
     [ -n "${!name:-}" ] || continue
     option=--$(printf %s "$name" | tr '[:upper:]' '[:lower:]')
     case $name in
-      UPDATE | ALL) set -- "$@" "$option" ;; # flags: any value sets them
+      UPDATE | ALL | STAGES) set -- "$@" "$option" ;; # flags: any value sets them
       *) set -- "$@" "$option=${!name}" ;;
     esac
   done
