@@ -30,7 +30,9 @@ VARIABLES := PYTHON \
   ALL \
   LIMIT \
   CASE \
-  BUGS
+  BUGS \
+  ROUNDS \
+  SECONDS
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
@@ -102,6 +104,11 @@ crashes: python ## Replay crashes on the model with a crowd of traders
 ## UPDATE=1 (records docs/crashes.md)
 	@$(RUN) options crashes DATA SEED POSITIONS ONLY PRICES START CRASH END UPDATE
 
+rivals: python ## Ringfence beside Wake 5, Foundry, Hypothesis and titanoboa: rates and planted bugs
+## ROUNDS=5 ONLY=wake,foundry,hypothesis,boa SECONDS=5 (for each bug; 0 leaves them out)
+## REPORT=file.json UPDATE=1 (records docs/rivals.md)
+	@$(RUN) options rivals:run ROUNDS ONLY SECONDS REPORT UPDATE
+
 size: python ## Runtime size of every contract
 	@$(RUN) python scripts/_ci/check_sizes.py
 
@@ -126,6 +133,6 @@ lock: ## Pin the requirements anew (needs uv)
 	  -o requirements-cluster.txt
 
 clean: ## Remove everything make installed or built
-	@rm -rf .venv node_modules .setup.lock .ape .build .cache .mutants .hypothesis \
+	@rm -rf .venv .rivals node_modules .setup.lock .ape .build .cache .mutants .hypothesis \
 	  .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,93 @@
+"""An environment for each rival under .rivals, from pinned requirements; nothing elsewhere."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from rivals.vault.adapter import ROOT
+
+HERE = ROOT / "rivals"
+HOMES = ROOT / ".rivals"
+PROJECT = ("foundry.toml", "package.json", "package-lock.json", "solc.js")
+
+
+class Unavailable(Exception):
+    """A tool cannot be installed or does not run here, and why, in one line."""
+
+
+def python(home: str) -> str:
+    """The interpreter of a home; of this process for ""."""
+    return str(HOMES / home / "bin" / "python") if home else sys.executable
+
+
+def ready(home: str) -> bool:
+    """Whether it needs no installation."""
+    if not home:
+        return True
+    stamp = HOMES / home / "installed"
+    return stamp.exists() and stamp.read_text() == _stamp(home)
+
+
+def install(home: str) -> None:
+    """Install the rival, unless it is there; Unavailable tells why not."""
+    if ready(home):
+        return
+    folder = HOMES / home
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(exist_ok=True)
+    if home == "foundry":
+        _install_foundry(folder)
+    else:
+        _run(home, [sys.executable, "-m", "venv", str(folder)])
+        pip = [python(home), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip += ["--require-hashes", "--no-deps", "-r", str(_requirements(home))]
+        _run(home, pip)
+    (folder / "installed").write_text(_stamp(home))
+
+
+def forge() -> Path:
+    """The native binary: npm's wrapper around it ends with 0 when tests fail."""
+    found = sorted((HOMES / "foundry").glob("node_modules/@foundry-rs/forge-*/bin/forge"))
+    if not found:
+        raise Unavailable("npm brought no forge for this platform")
+    return found[0]
+
+
+def _install_foundry(folder: Path) -> None:
+    if shutil.which("npm") is None:
+        raise Unavailable("npm is missing; install Node.js 20 or later")
+    (folder / "test").mkdir(parents=True)
+    for name in PROJECT:
+        shutil.copy(HERE / "foundry" / name, folder / name)
+    (folder / "solc.js").chmod(0o755)
+    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    _run("foundry", npm, cwd=folder)
+    _run("foundry", [str(forge()), "--version"])
+
+
+def _run(home: str, command: list[str], cwd: Path | None = None) -> None:
+    env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        errors = [line for line in lines if "error" in line.lower()] or lines or ["no message"]
+        told = " ".join(" ".join(errors[:3]).split())
+        raise Unavailable(f"{Path(command[0]).name} could not set it up: {told[:200]}")
+
+
+_FOREIGN = {"PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"}
+
+
+def _requirements(home: str) -> Path:
+    return HERE / f"requirements-{home}.txt"
+
+
+def _stamp(home: str) -> str:
+    sources = [HERE / "foundry" / name for name in PROJECT]
+    digest = hashlib.sha256(f"{HOMES} {sys.version}".encode())
+    for path in sources if home == "foundry" else [_requirements(home)]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
