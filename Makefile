@@ -19,6 +19,7 @@ VARIABLES := PYTHON \
   LENGTH \
   PROCESSES \
   COVERAGE \
+  CORPUS \
   UPDATE \
   STAGES \
   ONLY \
@@ -63,10 +64,14 @@ fuzz: python ## Drive contracts and model together and compare everything
 ## PRICES=file.csv[.gz] (columns ts,open,high,low,close) START= END= (times in it)
 ## REPORT=report.html,junit.xml,figures.json (the suffix decides; one or several)
 ## COVERAGE=0 (records no coverage of the contracts)
+## CORPUS=folder (start from what is in it and keep what is rare there) or none
 	@[ "$$ENGINE" != anvil ] || scripts/_ci/setup.sh anvil
 	@[ -z "$$CLUSTER" ] || scripts/_ci/setup.sh cluster
 	@$(RUN) options fuzz STEPS SEED PRICES REPORT DECIMALS START END ENGINE LENGTH PROCESSES \
-	  COVERAGE CLUSTER
+	  COVERAGE CORPUS CLUSTER
+
+corpus: python ## List a corpus and replay it on the model (CORPUS=folder UPDATE=1 shortens it)
+	@$(RUN) options corpus CORPUS UPDATE
 
 test: python anvil cluster ## Run every test: unit, differential, stateful, parity, sizes, integration
 	@$(RUN) python scripts/_ci/check_sizes.py

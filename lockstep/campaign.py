@@ -16,7 +16,7 @@ from lockstep.adapter import Adapter, Config, Twin
 from lockstep.case import Case, write_case, write_failure
 from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
-from lockstep.corpus import Corpus, Finds
+from lockstep.corpus import Corpus, Finds, is_short
 from lockstep.coverage.recorder import Watch, recorder_of
 from lockstep.engines.base import open_engine
 from lockstep.guidance import outcome as named_outcome
@@ -26,8 +26,7 @@ from lockstep.tally import AGREED, STOPPED, Pace, Tally
 
 LENGTH = 10_000  # steps of a chain: bounds the memory, the time to shrink, what a loss costs
 WHOLE_EVERY = 5_000
-LONGEST_ENTRY = 1_000  # of the corpus that begins a chain; longer ones wait to be shortened
-FOLLOWING = 200  # steps after such a beginning
+FOLLOWING = 50  # steps after a beginning from the corpus
 CORPUS_SHARE = 4  # one in so many steps at most is one of these chains
 SAMPLE_EVERY = 2_000
 TRACE_EVERY = 32
@@ -109,7 +108,7 @@ class Plan(NamedTuple):
             (config, entry)
             for config in self.configs
             for entry in self.corpus.fitting(config)
-            if len(entry.steps) <= LONGEST_ENTRY
+            if is_short(entry)
         ]
         random.Random(seed).shuffle(entries)
         left = self.steps // CORPUS_SHARE

@@ -5,6 +5,7 @@ Exit codes: 0 agreement, 1 a divergence or a broken invariant, 2 bad input, 130 
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,14 +14,18 @@ from rich.console import Console
 
 from lockstep.adapter import Adapter, Config
 from lockstep.campaign import LENGTH, Divergence, Plan, investigate, run_campaign
+from lockstep.corpus import Corpus
+from lockstep.distil import keep_rare
 from lockstep.engines.base import ENGINES, EngineError
 from lockstep.errors import InputError
 from lockstep.prices import parse_time, read_bars
 from lockstep.progress import StepProgress
 from lockstep.report import print_summary, report_paths, write_reports
 from lockstep.report.summary import campaign_summary, source_texts
+from lockstep.tally import Tally
 from lockstep.workers import cores
 
+DISTIL_SECONDS = 10.0  # at the end of a campaign, for what it found
 Build = Callable[[dict[str, Any]], tuple[Adapter, Sequence[Config]]]
 
 
@@ -91,6 +96,14 @@ class FuzzCommand(click.Command):
         raise OneLineError(" ".join(text.split())) from None
 
 
+def open_corpus(adapter: Adapter, given: Path | None, chosen: str | None) -> Corpus | None:
+    """The entries `given` with an adapter and those of the `chosen` folder, which takes more."""
+    if chosen == "none":
+        return None
+    folders = [] if given is None else [given]
+    return Corpus(adapter, folders, Path(chosen) if chosen else None)
+
+
 def fuzz_command(
     build: Build,
     *,
@@ -101,9 +114,11 @@ def fuzz_command(
     directory: str = "tests/regressions",
     default_steps: int = 100_000,
     default_length: int = LENGTH,
+    corpus: Path | None = None,
 ) -> click.Command:
     """The command. `build` gets all option values, "bars" (the bars of --prices, or None) among
     them, and returns the adapter and its configs, which the chains of the campaign take in turn.
+    `corpus` is a folder of entries that come with the adapter.
     """
 
     def run(**values: Any) -> None:
@@ -125,6 +140,7 @@ def fuzz_command(
             values["length"],
             seeds=seeds,
             coverage=values["coverage"],
+            corpus=open_corpus(adapter, corpus, values["corpus"]),
         )
         processes, cluster = values["processes"] or cores(), values["cluster"]
         raise SystemExit(fuzz(plan, processes, reports, directory, cluster))
@@ -148,6 +164,13 @@ def fuzz_command(
         _option("engine", click.Choice(ENGINES), "revm", "EVM to run the contracts on."),
         _option("length", Whole(1), default_length, "Steps between two fresh deployments."),
         _option("coverage", bool, True, "Record which lines and branches of the contracts ran."),
+        _option(
+            "corpus",
+            click.Path(),
+            None,
+            "Folder of short stories that reach rare states: the campaign starts from them and "
+            "adds to them. Without it, from those that come with the protocol; none: from nothing.",
+        ),
         _option(
             "processes", Whole(1), None, "Processes to share the work; one per core if not given."
         ),
@@ -193,11 +216,24 @@ def fuzz(
     write_reports(reports, summary, source_texts(plan.adapter, summary) if reports else {})
     if found is not None:
         return 1
+    if plan.corpus is not None and not result.interrupted:
+        _keep(plan, result.tally, console)
     if result.interrupted:
         console.print("interrupted: the figures cover what was done")
         return 130
     console.print("no divergence")
     return 0
+
+
+def _keep(plan: Plan, tally: Tally, console: Console) -> None:
+    """Shorten what was found for the corpus; what there is no time for waits in its folder."""
+    assert plan.corpus is not None
+    if plan.corpus.keep is None:
+        return
+    with suppress(KeyboardInterrupt):
+        made = keep_rare(plan.adapter, plan.corpus, tally, DISTIL_SECONDS)
+        told = f"corpus {plan.corpus.keep}: {len(made):,} entries added"
+        console.print(told, highlight=False, markup=False)
 
 
 def _tell(found: Divergence, console: Console) -> None:

@@ -60,6 +60,13 @@ class Entry(NamedTuple):
         return "{\n" + ",\n".join(shown) + "\n}\n"
 
 
+LONGEST = 1_000  # steps of an entry that begins a chain; longer ones wait to be shortened
+
+
+def is_short(entry: Entry) -> bool:
+    return len(entry.steps) <= LONGEST
+
+
 def deployment(config: Config) -> Config:
     """A config without what a campaign adds."""
     return {key: value for key, value in config.items() if key not in OF_A_CHAIN}
@@ -138,6 +145,15 @@ class Corpus:
         wanted = _canonical(deployment(config))
         return [entry for entry in self.entries if _canonical(entry.config) == wanted]
 
+    def long(self) -> list[Entry]:
+        """Those of the folder that are still to be shortened."""
+        return [entry for entry in self.entries if not is_short(entry)]
+
+    def remove(self, entry: Entry) -> None:
+        """From the folder, if it is there."""
+        if self.keep is not None:
+            (self.keep / entry.file_name).unlink(missing_ok=True)
+
     def begin(self, config: Config) -> tuple[Step, ...]:
         """The steps that a chain begins with, by the digest its config names; mostly none."""
         wanted = config.get("entry")
@@ -179,11 +195,9 @@ class Finds:
                 counts[name] = count + 1
                 if not count:
                     new.append(name)
-        if new and self._corpus is not None and self._corpus.keep is not None:
-            self._add([name for name in new if name not in self._corpus.known], checker)
-
-    def _add(self, names: list[str], checker: Checker) -> None:
-        if names:
+        if self._corpus is None or self._corpus.keep is None:
+            return
+        if names := [name for name in new if name not in self._corpus.known]:
             self._new += names
             self._until = checker.steps
             self._is_kept = False

@@ -1,14 +1,20 @@
 """Shorten steps so that they still reach a feature, on the model alone: no engine follows."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from lockstep.adapter import Adapter, Config
-from lockstep.corpus import Corpus, Entry, entry_of
+from lockstep.adapter import Adapter, Config, Twin
+from lockstep.corpus import Corpus, Entry, entry_of, is_short, read_entry
 from lockstep.engines.base import open_engine
 from lockstep.guidance import Featured, outcome
 from lockstep.step import Step
+from lockstep.tally import Tally
+
+BEGINNING = 8  # steps that a chain begins with, which later ones mostly need
+WINDOWS = (30, 120, 500)  # steps before a feature that are tried first
+HALF_WAY = 100  # steps above which an entry is not worth keeping when the time is over
+RARE = 2_000  # what is reached once in so many steps, or less often
 
 
 class Item(NamedTuple):
@@ -22,10 +28,15 @@ class Run(NamedTuple):
     """What a replay on the model did."""
 
     steps: tuple[Step, ...]  # as executed, up to where the wanted feature was reached
-    reached: frozenset[str]
     succeeded: tuple[bool, ...]
     values: tuple[int | None, ...]
-    is_there: bool
+    first: dict[str, int]  # feature -> position of the first step that reached it
+
+    def until(self, last: int) -> "Run":
+        """The same as far as this step."""
+        end = last + 1
+        first = {name: i for name, i in self.first.items() if i < end}
+        return Run(self.steps[:end], self.succeeded[:end], self.values[:end], first)
 
 
 class Distiller:
@@ -39,51 +50,57 @@ class Distiller:
     def close(self) -> None:
         self._engine.close()
 
-    @property
     def is_over(self) -> bool:
+        """Whether the time is."""
         return time.monotonic() > self._deadline
+
+    def _fresh(self, config: Config) -> Twin:
+        """Nothing runs on the engine: the deployment is undone as soon as the model is there."""
+        base = self._engine.snapshot()
+        try:
+            return self._adapter.new_twin(self._engine, config)
+        finally:
+            self._engine.revert(base)
 
     def run(self, config: Config, items: Sequence[Item], wanted: str = "") -> Run:
         """All steps on a fresh model, or up to the first that reaches the wanted feature."""
-        base = self._engine.snapshot()
-        reached: set[str] = set()
+        twin = self._fresh(config)
+        first: dict[str, int] = {}
         done: list[Step] = []
         succeeded: list[bool] = []
         values: list[int | None] = []
-        try:
-            twin = self._adapter.new_twin(self._engine, config)
-            take = twin.features if isinstance(twin, Featured) else tuple
-            for step, uses in items:
-                if uses:
-                    args = list(step.args)
-                    for place, producer in uses.items():
-                        value = values[producer]
-                        args[place] = args[place] if value is None else value
-                    step = step._replace(args=tuple(args))
+        take = twin.features if isinstance(twin, Featured) else tuple
+        for i, (step, uses) in enumerate(items):
+            if uses:
+                args = list(step.args)
+                for place, producer in uses.items():
+                    value = values[producer]
+                    args[place] = args[place] if value is None else value
+                step = step._replace(args=tuple(args))
+            try:
                 result = twin.execute_model(step)
-                done.append(step)
-                succeeded.append(result.ok)
-                values.append(result.value if result.ok else None)
-                reached.add(outcome(step.action, result.ok, result.reason))
-                reached.update(take())
-                if wanted and wanted in reached:
-                    break
-        finally:
-            self._engine.revert(base)
-        names = frozenset(reached)
-        return Run(tuple(done), names, tuple(succeeded), tuple(values), wanted in names)
+            except Exception:  # what is wrong with it, a campaign tells
+                break
+            done.append(step)
+            succeeded.append(result.ok)
+            values.append(result.value if result.ok else None)
+            for name in (outcome(step.action, result.ok, result.reason), *take()):
+                first.setdefault(name, i)
+            if wanted in first:
+                break
+        return Run(tuple(done), tuple(succeeded), tuple(values), first)
 
-    def shorten(self, config: Config, steps: Sequence[Step], wanted: str) -> Run | None:
-        """The fewest steps found that reach the feature; None if these do not."""
-        best = self.run(config, [Item(step, {}) for step in steps], wanted)
-        if not best.is_there:
-            return None
-        failed = {i for i, ok in enumerate(best.succeeded[:-1]) if not ok}
-        best = self._without(config, best, failed, wanted) or best
+    def whole(self, entry: Entry) -> Run:
+        """All steps of an entry as they are."""
+        return self.run(entry.config, [Item(step, {}) for step in entry.steps])
+
+    def shorten(self, config: Config, whole: Run, wanted: str) -> Run:
+        """The fewest steps found that reach the feature, which the whole run does."""
+        best = self._window(config, whole.until(whole.first[wanted]), wanted)
         size = len(best.steps) // 2
-        while size and not self.is_over:
+        while size and not self.is_over():
             position, before = 0, len(best.steps)
-            while position < len(best.steps) - 1 and not self.is_over:
+            while position < len(best.steps) - 1 and not self.is_over():
                 chunk = set(range(position, min(position + size, len(best.steps) - 1)))
                 shorter = self._without(config, best, chunk, wanted)
                 if shorter is None:
@@ -94,9 +111,23 @@ class Distiller:
                 size //= 2
         return best
 
+    def _window(self, config: Config, run: Run, wanted: str) -> Run:
+        """The beginning and the last few steps, if these are enough; without what failed."""
+        last = len(run.steps) - 1
+        failed = {i for i, ok in enumerate(run.succeeded[:last]) if not ok}
+        for size in WINDOWS:
+            if BEGINNING + size < last:
+                shorter = self._without(
+                    config, run, failed | set(range(BEGINNING, last - size)), wanted
+                )
+                if shorter is not None:
+                    return shorter
+        return self._without(config, run, failed, wanted) or run
+
     def _without(self, config: Config, run: Run, dropped: set[int], wanted: str) -> Run | None:
         shorter = self.run(config, self._rest(run, dropped), wanted)
-        return shorter if shorter.is_there and len(shorter.steps) < len(run.steps) else None
+        is_there = wanted in shorter.first
+        return shorter if is_there and len(shorter.steps) < len(run.steps) else None
 
     def _rest(self, run: Run, dropped: set[int]) -> list[Item]:
         """What is left; steps that use what a dropped one returned go with it."""
@@ -122,24 +153,42 @@ class Distiller:
 
 
 def distil(
-    adapter: Adapter, corpus: Corpus, found: Iterable[Entry], rare: frozenset[str], seconds: float
+    adapter: Adapter, corpus: Corpus, found: Iterable[Entry], rare: Collection[str], seconds: float
 ) -> list[Entry]:
-    """Short entries for the rare features of long ones, each written when it is there."""
+    """Short entries for the rare features of long ones, each written as soon as it is there.
+
+    A long one of which everything rare is kept in short ones goes.
+    """
     distiller = Distiller(adapter, seconds)
-    covered = set(corpus.known)
+    short = [entry for entry in corpus.entries if is_short(entry)]
+    covered = {name for entry in short for name in entry.features}
     made: list[Entry] = []
     try:
         for entry in found:
-            for feature in entry.features:
-                if feature not in rare or feature in covered or distiller.is_over:
+            wanted = [name for name in entry.features if name in rare and name not in covered]
+            whole = distiller.whole(entry) if wanted else None
+            for name in wanted:
+                if distiller.is_over():
+                    return made
+                if whole is None or name not in whole.first or name in covered:
                     continue
-                run = distiller.shorten(entry.config, entry.steps, feature)
-                if run is None:
-                    continue
-                reached = (run.reached & rare) - covered | {feature}
-                covered |= reached
+                run = distiller.shorten(entry.config, whole, name)
+                if distiller.is_over() and len(run.steps) > HALF_WAY:
+                    return made  # the long one waits for the next campaign
+                reached = [other for other in run.first if other in rare and other not in covered]
+                covered.update(reached)
                 made.append(entry_of(adapter, entry.config, run.steps, reached))
                 corpus.write(made[-1])
+            if entry not in made and entry not in short:
+                corpus.remove(entry)
     finally:
         distiller.close()
     return made
+
+
+def keep_rare(adapter: Adapter, corpus: Corpus, tally: Tally, seconds: float) -> list[Entry]:
+    """What a campaign has found that is rare in it, shortened for the next ones."""
+    most = max(1, tally.steps // RARE)
+    rare = {name for name, count in tally.reached().items() if count <= most}
+    found = [read_entry(path, adapter) for path in dict.fromkeys(tally.found) if path.exists()]
+    return distil(adapter, corpus, [*found, *corpus.long()], rare, seconds)

@@ -12,6 +12,7 @@ from lockstep.progress import StepProgress
 from lockstep.replay_command import replay_command
 from perp_fuzz.adapter import ADAPTER, PerpAdapter, scaled_params
 from perp_fuzz.bench import measure, show
+from perp_fuzz.corpus_command import SEEDS, corpus_command
 from perp_fuzz.deployment import DEFAULT_RISK
 from perp_fuzz.forms import check_models
 from perp_fuzz.gas_command import gas_command
@@ -90,6 +91,7 @@ main.add_command(
         examples=(
             "make fuzz",
             "make fuzz STEPS=1_000_000 SEED=7 PROCESSES=2",
+            "make fuzz CORPUS=corpus",
             "make fuzz PRICES=prices.csv.gz START=2020-03-12 END=2020-03-14 REPORT=report.json",
         ),
         options=[
@@ -99,8 +101,10 @@ main.add_command(
                 help="Decimals of the collateral. Without it the deployments take turns.",
             )
         ],
+        corpus=SEEDS,
     )
 )
+main.add_command(corpus_command)
 main.add_command(crashes_command())
 main.add_command(gas_command())
 main.add_command(isolation_command())

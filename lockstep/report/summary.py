@@ -34,6 +34,7 @@ def campaign_summary(
         "length": plan.length,
         "processes": processes,
         "configs": [dict(config) for config in plan.configs],
+        "corpus": _corpus(plan),
         "versions": versions(),
         "interrupted": result.interrupted,
         "verdict": _verdict(result, found),
@@ -61,6 +62,14 @@ def source_texts(adapter: Adapter, summary: dict[str, Any]) -> dict[str, str]:
     """What the covered files say, as the adapter has them compiled, by their path."""
     scope = scope_of(adapter)
     return {path: scope.text(path) for group in summary["coverage"].values() for path in group}
+
+
+def _corpus(plan: Plan) -> dict[str, Any]:
+    """What the campaign began from."""
+    entries = plan.corpus.entries if plan.corpus else ()
+    begun = sum("entry" in chain.config for chain in plan.chains())
+    digest = plan.corpus.digest if plan.corpus else "none"
+    return {"digest": digest, "entries": len(entries), "chains": begun}
 
 
 def versions() -> dict[str, str]:

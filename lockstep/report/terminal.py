@@ -6,6 +6,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from lockstep.guidance import SIDES
+
 
 def render(summary: dict[str, Any]) -> Group:
     """The summary as tables."""
@@ -33,11 +35,21 @@ def render(summary: dict[str, Any]) -> Group:
     facts.add_row("whole-state comparisons", f"{summary['whole_state_comparisons']:,}")
     for name, entry in summary["invariants"].items():
         facts.add_row(f"{name} checked", f"{entry['checked']:,}  {entry['sentence']}")
+    sides = Table("steps at a boundary")
+    for side in SIDES:
+        sides.add_column(side, justify="right")
+    for name, counts in summary["boundaries"].items():
+        sides.add_row(name, *(f"{counts[side]:,}" for side in SIDES))
+    corpus = summary["corpus"]
+    if corpus["entries"]:
+        facts.add_row("corpus", f"{corpus['digest']}, {corpus['entries']:,} entries")
+        facts.add_row("chains begun from it", f"{corpus['chains']:,}")
     speed = Text(
         f"{summary['steps']:,} steps in {summary['chains']:,} chains, {summary['seconds']:.1f} s, "
         f"{summary['steps_per_second']:,} steps/s"
     )
-    return Group(actions, facts, speed)
+    tables = (actions, sides, facts) if summary["boundaries"] else (actions, facts)
+    return Group(*tables, speed)
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
