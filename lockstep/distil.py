@@ -69,6 +69,7 @@ class Distiller:
         done: list[Step] = []
         succeeded: list[bool] = []
         values: list[int | None] = []
+        promises = [item for item in self._adapter.invariants if item.every <= 1]
         take = twin.features if isinstance(twin, Featured) else tuple
         for i, (step, uses) in enumerate(items):
             if uses:
@@ -79,8 +80,11 @@ class Distiller:
                 step = step._replace(args=tuple(args))
             try:
                 result = twin.execute_model(step)
+                is_sound = not result.changed or all(item.check(twin) is None for item in promises)
             except Exception:  # what is wrong with it, a campaign tells
                 break
+            if not is_sound:
+                break  # no story to go on from: it does what no generator would
             done.append(step)
             succeeded.append(result.ok)
             values.append(result.value if result.ok else None)
