@@ -90,6 +90,9 @@ example: python ## Fuzz a second protocol, a vault with a fee (STEPS= SEED= ENGI
 	@[ "$$ENGINE" != anvil ] || scripts/_ci/setup.sh anvil
 	@$(RUN) options examples.fee_vault:fuzz STEPS SEED ENGINE PROCESSES LENGTH REPORT
 
+coverage: python ## Show what of contracts and model a campaign runs (STEPS= SEED= PROCESSES=)
+	@$(RUN) options coverage STEPS SEED PROCESSES
+
 planted: python ## Plant each known bug and show that the fuzzer catches it (ONLY=name STEPS= SEED=)
 	@$(RUN) options planted ONLY STEPS SEED PROCESSES REPORT
 

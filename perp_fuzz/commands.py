@@ -13,6 +13,7 @@ from lockstep.replay_command import replay_command
 from perp_fuzz.adapter import ADAPTER, PerpAdapter, scaled_params
 from perp_fuzz.bench import measure, show
 from perp_fuzz.corpus_command import SEEDS, corpus_command
+from perp_fuzz.coverage_command import coverage_command
 from perp_fuzz.deployment import DEFAULT_RISK
 from perp_fuzz.forms import check_models
 from perp_fuzz.gas_command import gas_command
@@ -105,6 +106,7 @@ main.add_command(
     )
 )
 main.add_command(corpus_command)
+main.add_command(coverage_command(configs([6, 8, 18])))
 main.add_command(crashes_command())
 main.add_command(gas_command())
 main.add_command(isolation_command())

@@ -308,8 +308,8 @@ class _Marker:
         call = source.value
         function: Any = call.func._metadata.get("type") if type(call).__name__ == "Call" else None
         index = _asserted(function)
-        if index is None or index >= len(call.args):
-            return False
+        if index is None or type(call.args[index].reduced()).__name__ == "NameConstant":
+            return False  # _require(False, ..) is a way to raise
         name = function.arguments[index].name
         store = _argument(ir, function._ir_info.frame_info.frame_vars[name].pos)
         store.ast_source = _Mark(self._branch(source, "assert", call.args[index], True), source)
