@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from lockstep.engines.base import Engine
 from lockstep.step import ModelResult, Step
@@ -14,6 +14,11 @@ Config = dict[str, Any]
 
 class Refusal(bytes):
     """Expected output of a view that reverts: its revert data."""
+
+
+# Address, calldata, expected output, label; and who asks, if that matters. An expected output that
+# is a Refusal is that of a revert.
+View = tuple[str, bytes, bytes, str] | tuple[str, bytes, bytes, str, str]
 
 
 class Twin(Protocol):
@@ -36,9 +41,8 @@ class Twin(Protocol):
     def all_words(self) -> Iterable[tuple[str, int, int]]:
         """The whole observable state, per the model. Signed values as unsigned words."""
 
-    def views(self) -> Iterable[tuple[str, bytes, bytes, str]]:
-        """(address, calldata, expected output, label), sampled at intervals. An expected output
-        that is a Refusal is that of a revert."""
+    def views(self) -> Iterable[View]:
+        """What is asked of the contracts, sampled at intervals."""
 
     def word_name(self, address: str, slot: int) -> str:
         """A storage word in words, for a report."""
@@ -52,6 +56,14 @@ class Twin(Protocol):
     # Optional, for distributions and lines in the report: `Sampled` in samples.py. For stories:
     # context() -> str, what a reader of the next step has to know (the price, say), and
     # show_log(log) -> str, an event in words (story.py).
+
+
+@runtime_checkable
+class Noteworthy(Protocol):
+    """What a twin may offer: the views are compared where it first is in some state, too."""
+
+    def states(self) -> Iterable[str]:
+        """Names of the rare states that it is in. Asked after each batch: it has to be cheap."""
 
 
 class Invariant(NamedTuple):

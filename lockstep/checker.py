@@ -9,7 +9,7 @@ names it exactly.
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
-from lockstep.adapter import Adapter, Config, Invariant, Refusal, Twin
+from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Refusal, Twin
 from lockstep.compare import Mismatch, outcome_mismatch, view_mismatch, word_mismatch
 from lockstep.engines.base import Engine, EngineError, open_engine
 from lockstep.step import ModelResult, Step
@@ -58,6 +58,8 @@ class Checker:
         self._later = [item for item in self.invariants if item.every > 1]
         self._checked = {item.id: 0 for item in self._later}
         self._finals = 0
+        self._states: set[str] = set()  # that were looked at
+        self.looks: set[int] = set()  # numbers of steps after which that was
         self._changes = 0
         self._at = -1
 
@@ -87,7 +89,7 @@ class Checker:
             raise outcome_mismatch(expected, got)
         self._words()
         self._invariants(expected)
-        if self._whole_every and not self.steps % self._whole_every:
+        if self.steps in self.looks or (self._whole_every and not self.steps % self._whole_every):
             self.whole()
         return expected
 
@@ -96,13 +98,24 @@ class Checker:
         wholes = self.steps // self._whole_every if self._whole_every else 0
         try:
             done = self._batch(draw, count)
-            if self._whole_every and self.steps // self._whole_every > wholes:
+            is_due = self._whole_every and self.steps // self._whole_every > wholes
+            if is_due or self._is_new():
                 self.whole()
         except Mismatch as found:
             if not self.exact:
                 raise
             raise self._named(found) from None
         return done
+
+    def _is_new(self) -> bool:
+        """Whether the twin is in a state that is worth a look, for the first time."""
+        if not self._whole_every or not isinstance(self.twin, Noteworthy):
+            return False
+        new = set(self.twin.states()) - self._states
+        if new:
+            self._states |= new
+            self.looks.add(self.steps)
+        return bool(new)
 
     def _batch(self, draw: Callable[[Twin], Step], count: int) -> list[Done]:
         twin, history = self.twin, self.history
@@ -145,6 +158,7 @@ class Checker:
         again = None
         try:
             again = Checker(self.adapter, engine, self.config, self._whole_every)
+            again.looks = self.looks
             for step in self.history:
                 again.step(step)
             again.finish()
@@ -195,8 +209,8 @@ class Checker:
         for address, slot, value in self.twin.all_words():
             if storage(address, slot) != value:
                 raise word_mismatch(self.twin, address, slot, value, storage(address, slot))
-        for address, data, expected, label in self.twin.views():
-            got = self.engine.view(address, data)
+        for address, data, expected, label, *sender in self.twin.views():
+            got = self.engine.view(address, data, *sender)
             is_refused = isinstance(expected, Refusal)
             if got.ok is is_refused or got.halted or got.output != expected:
                 raise view_mismatch(label, expected, got)

@@ -161,6 +161,9 @@ ACTIONS: dict[str, Action] = {
     "apply_publishers": Action(
         "configurator", "apply_publishers", ("feed",), "", "applies the proposed publishers"
     ),
+    "cancel_publishers": Action(
+        "configurator", "cancel_publishers", ("feed",), "", "cancels the proposed publishers"
+    ),
     "remove_publisher": Action(
         "configurator", "remove_publisher", ("feed", "address"), "", "removes publisher {0}"
     ),
@@ -177,6 +180,7 @@ ACTIONS: dict[str, Action] = {
         "",
         "makes the sequencer answer {1}, since {2}",
     ),
+    "set_treasury": Action("factory", "set_treasury", ("address",), "", "makes {0} treasury"),
     "create_market": Action("factory", "create_market", ("new market",), "", "creates market {0}"),
     "intrude": Action("market", "", ("intrusion",) * 2, "", "intrudes by way {0} with {1}"),
 }

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from lockstep import abi
-from lockstep.adapter import Config, Invariant
+from lockstep.adapter import Config, Invariant, View
 from lockstep.compiler import Sources
 from lockstep.engines.base import GENESIS_TIME, Engine, Log
 from lockstep.prices import Bar, PricePoint, black_thursday_like, points
@@ -120,7 +120,7 @@ class PerpTwin:
     def all_words(self) -> Iterable[Word]:
         return self.words.everything()
 
-    def views(self) -> Iterable[tuple[str, bytes, bytes, str]]:
+    def views(self) -> Iterable[View]:
         market, pool = self.market, self.system.pool
         yield from _views(market.address, _VIEWS_OF_MARKET, market)
         for position_id in self.live[-8:]:
@@ -168,6 +168,9 @@ class PerpTwin:
                 yield pool.address, encode(amount), expected, f"{name}({amount})"
         yield pool.address, _TOTAL_ASSETS(), abi.word(pool.totalAssets()), "totalAssets()"
         yield from self._view_checks()
+
+    def states(self) -> Iterable[str]:
+        return self._view_checks.states()
 
     def word_name(self, address: str, slot: int) -> str:
         return self.words.name(address, slot)

@@ -105,6 +105,11 @@ class Reports:
         quotes = [
             (price + (i - middle) * spread // 2, confidence + i - middle) for i in range(len(roles))
         ]
+        # In any order: a batch is sorted by signer, and the median has to be found.
+        turn = price_time % len(roles)
+        quotes = quotes[turn:] + quotes[:turn]
+        if price & 1:
+            quotes.reverse()
         bad = {
             "a price of zero": (0, confidence),
             "a negative price": (-price, confidence),

@@ -25,6 +25,7 @@ from perp_fuzz.deployment import (
     PUBLISHERS,
     ROLE_OF,
     TRADERS,
+    TREASURIES,
 )
 from perp_fuzz.feeds import LARGER_BATCHES, REPORT_FLAWS, ROUND_FLAWS, SOUND
 from perp_fuzz.variants import COUNT, TIGHT, TIGHTER, VALID
@@ -80,6 +81,8 @@ WEIGHTS = (
         "donate": 1.0,
         "propose_params": 0.8,
         "create_market": 0.4,
+        "set_treasury": 0.2,
+        "cancel_publishers": 0.4,
         "set_sequencer": 0.4,
     }
 )
@@ -646,6 +649,9 @@ class Generator:
     def apply_publishers(self, rng: random.Random) -> Drawn:
         return "apply_publishers", self._owner(), ()
 
+    def cancel_publishers(self, rng: random.Random) -> Drawn:
+        return "cancel_publishers", self._owner(), ()
+
     def remove_publisher(self, rng: random.Random) -> Drawn:
         """Rarely one that is needed."""
         return "remove_publisher", self._owner(), (one_of(rng, PUBLISHERS),)
@@ -670,6 +676,9 @@ class Generator:
     def intrude(self, rng: random.Random) -> Drawn:
         way = below(rng, len(INTRUSIONS))
         return "intrude", one_of(rng, (ATTACKER, *OWNERS)), (way, rng.randrange(1000 * self.unit))
+
+    def set_treasury(self, rng: random.Random) -> Drawn:
+        return "set_treasury", ROLE_OF[self.system.factory.owner], (rng.choice(TREASURIES),)
 
     def create_market(self, rng: random.Random) -> Drawn:
         return "create_market", ROLE_OF[self.system.factory.owner], (below(rng, 7),)

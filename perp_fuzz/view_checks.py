@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from eth_abi.abi import encode as abi_encode
 
 from lockstep import abi
-from lockstep.adapter import Refusal
+from lockstep.adapter import Refusal, View
 from lockstep.compiler import Artifact
 from lockstep.engines.base import Engine
 from perp_fuzz.deployment import (
@@ -25,20 +25,21 @@ from perp_fuzz.deployment import (
     HEARTBEAT,
     PUBLISHERS,
     SIGNED_FEED_TYPES,
+    TRADERS,
     created_address,
 )
 from perp_fuzz.signing import by_address
+from perp_fuzz.what_if import WhatIf
 from python_model.aggregator_price_feed import AggregatorPriceFeed
 from python_model.evm import MAX_UINT256, ZERO_ADDRESS, Chain, Contract, Revert
 from python_model.market_lens import MarketLens
 from python_model.modules.constants import MAX_SIZE, WAD
+from python_model.perp_market import SETTLEMENT_DELAY
 from python_model.signed_price_feed import SignedPriceFeed
 
 if TYPE_CHECKING:
     from perp_fuzz.adapter import PerpTwin
     from perp_fuzz.generator import Generator
-
-View = tuple[str, bytes, bytes, str]
 
 # CREATE with the calldata as initcode: gives the new address, or reverts as the constructor does.
 CREATOR = bytes.fromhex("601a8060093d393df3365f5f37365f5ff0806013573d5f5f3e3d5ffd5b5f5260205ff3")
@@ -54,7 +55,9 @@ OF_POSITION = (
 )
 LISTS = ("next_to_liquidate", "nearest_to_liquidation", "next_to_deleverage")
 # Getters that the model has no word for.
-NOT_MODELLED = frozenset(("eip712Domain", "MARKET_BLUEPRINT", "POOL_BLUEPRINT", "ENGINE_BLUEPRINT"))
+NOT_MODELLED = frozenset(("eip712Domain",))
+# What the owner deploys first.
+BLUEPRINTS = ("MARKET_BLUEPRINT", "POOL_BLUEPRINT", "ENGINE_BLUEPRINT")
 
 
 class _Functions:
@@ -122,6 +125,7 @@ class ViewChecks:
         self._contracts = [(each, _Functions(artifacts[type(each).__name__])) for each in contracts]
         self._functions = {type(each).__name__: functions for each, functions in self._contracts}
         self._asker: Generator | None = None
+        self._what_if = WhatIf(engine, twin, artifacts)
 
     def __call__(self) -> Iterator[View]:
         """Everything that is asked at this moment."""
@@ -129,13 +133,46 @@ class ViewChecks:
         rng = random.Random(f"{self.twin.now} {marks.price} {self.market._position_count}")
         for contract, functions in self._contracts:
             for name in functions.getters():
-                if name not in NOT_MODELLED:
+                if name in BLUEPRINTS:
+                    place = created_address(ADDRESSES["owner_0"], BLUEPRINTS.index(name))
+                    yield self._view(contract, name, partial(str, place))
+                elif name not in NOT_MODELLED:
                     yield self._view(contract, name, partial(_read, contract, name))
         yield from self._of_mappings()
         yield from self._of_engine(rng)
         yield from self._of_index(rng)
         yield from self._of_lens(rng)
         yield from self._of_deployments(rng)
+        yield from self._what_if(rng)
+
+    def states(self) -> Iterator[str]:
+        """Rare states in which the views take other ways."""
+        market, pool, token = self.market, self.system.pool, self.system.token
+        booked = market._total_margin + market._insurance + market._fees + market._credits
+        age = self.twin.now - market._marks.price_time
+        is_stale = age > self.system.engine.PARAMS.max_price_age
+        for name, is_so in (
+            ("halted", market._halted),
+            ("backlog", market._backlog),
+            ("stale", is_stale),
+            ("expired", age > SETTLEMENT_DELAY),
+            ("claims", pool.claims > 0),
+            ("nobody", not self.twin.live),
+            ("a market short of tokens", token.balanceOf[market.address] < booked),
+            ("a pool short of tokens", token.balanceOf[pool.address] < pool.cash()),
+        ):
+            if is_so:
+                yield name
+        if is_stale or market._halted:
+            return
+        due = self.lens.next_to_liquidate(market, 3)
+        for position_id in due:
+            closing = self.lens.preview_liquidate(market, position_id)
+            yield "due in part" if closing.holding.size else "due"
+            if closing.bad_debt:
+                yield "due and bankrupt"
+        if len(due) > 1:
+            yield "several due"
 
     def _view(self, contract: Any, name: str, ask: Callable[[], Any], *values: Any) -> View:
         functions = self._functions[type(contract).__name__]
@@ -153,6 +190,11 @@ class ViewChecks:
         for each in (self.market.address, ADDRESSES["attacker"]):
             for contract, name in ((factory, "is_market"), (configurator, "restricted_until")):
                 yield self._view(contract, name, partial(_entry, contract, name, each), each)
+        owed: tuple[tuple[Any, str], ...] = ((self.market, "credit_of"), (system.pool, "claim_of"))
+        for owing, name in owed:
+            for role in (*TRADERS[:2], "attacker"):
+                address = ADDRESSES[role]
+                yield self._view(owing, name, partial(_entry, owing, name, address), address)
         for number in (0, 1):
             yield self._view(
                 factory, "markets", partial(_entry, factory, "markets", number), number
@@ -172,7 +214,7 @@ class ViewChecks:
         yield self._ask(engine, "shortfall_terms", amount, market._insurance)
         yield self._ask(engine, "shortfall_terms", market._insurance + amount, market._insurance)
         price = market._marks.price or 1
-        equity = rng.randrange(10**12)
+        equity = rng.choice((rng.randrange(10**12), 10**36))
         yield self._ask(
             engine, "partial_terms", rng.randrange(4), equity, rng.choice((equity, 10**6)), price
         )
@@ -192,7 +234,13 @@ class ViewChecks:
         for name in LISTS:
             for count in (rng.randrange(6), rng.choice((63, 64, 65))):
                 yield self._ask(lens, name, market, count)
-        ids = [*live[-2:], *rng.sample(live, min(3, len(live))), rng.choice((0, 1, MAX_UINT256))]
+        due = lens.next_to_liquidate(market, 3)
+        ids = [
+            *due,
+            *live[-2:],
+            *rng.sample(live, min(3, len(live))),
+            rng.choice((0, 1, MAX_UINT256)),
+        ]
         ids.append(market._position_count + rng.randrange(2))
         for position_id in dict.fromkeys(ids):
             for name in OF_POSITION:
@@ -243,8 +291,16 @@ class ViewChecks:
                 _address,
             )
             yield self._creator, data, expected, f"a signed feed with {label}"
-        source = system.aggregator
-        for label, heartbeat, fraction in rng.sample(_aggregator_settings(), 2):
+        sources: list[tuple[str, Any]] = [
+            ("", system.aggregator),
+            (" and too many decimals", _Source(system.coarse_token.address, abi.word(19))),
+            (" and a source that is no contract", _Source(ADDRESSES["attacker"], b"")),
+            (" and a source without decimals", _Source(system.factory.address, None)),
+        ]
+        drawn = [*rng.sample(_aggregator_settings(), 2), _aggregator_settings()[0]]
+        for label, heartbeat, fraction in drawn:
+            more, source = rng.choice(sources)
+            label += more
             settings = (heartbeat, fraction, None, GRACE_PERIOD)
             arguments = [places[0], source.address, heartbeat, fraction, ZERO_ADDRESS, GRACE_PERIOD]
             data = self._artifacts["AggregatorPriceFeed"].initcode + abi_encode(
@@ -255,6 +311,19 @@ class ViewChecks:
                 _address,
             )
             yield self._creator, data, expected, f"an aggregator feed with {label}"
+
+
+class _Source:
+    """Something in the place of an aggregator, with what it answers when asked for decimals."""
+
+    def __init__(self, address: str, answer: bytes | None) -> None:
+        self.address = address
+        self._answer = answer
+
+    def decimals(self) -> bytes:
+        if self._answer is None:
+            raise Revert
+        return self._answer
 
 
 def _signed_settings() -> list[tuple[str, int, list[str], int]]:

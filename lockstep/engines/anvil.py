@@ -14,12 +14,12 @@ from lockstep.engines.base import (
     CHAIN_ID,
     GAS_LIMIT,
     GENESIS_TIME,
+    VIEWER,
     EngineError,
     Outcome,
     PlainMatches,
 )
 
-VIEWER = "0x" + "00" * 19 + "01"
 REMEDY = "run `npm install --no-save @foundry-rs/anvil@1.7.1`, or set ANVIL to the binary"
 
 
@@ -131,8 +131,8 @@ class AnvilEngine(PlainMatches):
         ]
         return Outcome(True, output, logs, "", gas)
 
-    def view(self, to: str, data: bytes) -> Outcome:
-        fields = {"from": VIEWER, "to": to, "data": "0x" + data.hex(), "gas": self._gas}
+    def view(self, to: str, data: bytes, sender: str = VIEWER) -> Outcome:
+        fields = {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": self._gas}
         at = {"time": hex(self._time)}
         reply = self._post("eth_call", (fields, "latest", {}, at))
         if "error" not in reply:

@@ -16,13 +16,13 @@ from lockstep.engines.base import (
     CHAIN_ID,
     GAS_LIMIT,
     GENESIS_TIME,
+    VIEWER,
     EngineError,
     Outcome,
     PlainMatches,
 )
 
 ZERO = Address(bytes(20))
-VIEWER = "0x" + "00" * 19 + "01"
 
 
 class _Transaction(SpoofTransaction):
@@ -105,11 +105,11 @@ class PyEvmEngine(PlainMatches):
         ]
         return Outcome(True, computation.output, logs, "", gas)
 
-    def view(self, to: str, data: bytes) -> Outcome:
+    def view(self, to: str, data: bytes, sender: str = VIEWER) -> Outcome:
         state = self._state
         state.lock_changes()
         before = state.snapshot()
-        computation, _ = self._run(VIEWER, bytes.fromhex(to[2:]), data)
+        computation, _ = self._run(sender, bytes.fromhex(to[2:]), data)
         state.revert(before)
         return self._outcome(computation, 0)._replace(logs=[])
 

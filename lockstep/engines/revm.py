@@ -19,6 +19,7 @@ from lockstep.engines.base import (
     GAS_LIMIT,
     GENESIS_TIME,
     PROBES,
+    VIEWER,
     EngineError,
     Log,
     Outcome,
@@ -27,7 +28,6 @@ from lockstep.engines.base import (
 COMPACT_EVERY = 100_000  # calls; about 65 MB of journal for a small contract
 PADDING = 33  # zero bytes that revm's code analysis appends
 _SMALL = "0x" + "0" * 30  # how the addresses of probes begin
-VIEWER = "0x" + "00" * 19 + "01"
 _ACCOUNT = re.compile(
     r"(0x[0-9a-f]{40}): Account \{ info: AccountInfo \{ balance: (\d+), nonce: (\d+)"
 )
@@ -156,10 +156,10 @@ class RevmEngine:
             return Outcome(False, b"", [], text[start : text.index(", gas_used", start)], 0)
         raise EngineError(f"revm: {text}")
 
-    def view(self, to: str, data: bytes) -> Outcome:
+    def view(self, to: str, data: bytes, sender: str = VIEWER) -> Outcome:
         checkpoint = self._evm.snapshot()
         try:
-            return Outcome(True, self._message_call(VIEWER, to, data, None, self._gas), [], "", 0)
+            return Outcome(True, self._message_call(sender, to, data, None, self._gas), [], "", 0)
         except RuntimeError as error:
             return self._failure(str(error))
         finally:
