@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lockstep.adapter import Adapter, Config, Twin
+from lockstep.adapter import Adapter, Config, Refusal, Twin
 from lockstep.compare import outcome_mismatch, show_int
 from lockstep.engines.base import Engine, EngineError, Outcome, open_engine
 from lockstep.errors import InputError
@@ -204,10 +204,11 @@ class _Run:
                 if got != held[word]:
                     said = _word(twin, word, held[word], got)
                     return self._found_at(twin, word, f"{self.names[0]} and {name}", said)
-        for address, data, expected, label in twin.views():
+        sender: list[str]
+        for address, data, expected, label, *sender in twin.views():
             for name, engine in zip(self.names, self.engines, strict=True):
-                answer = engine.view(address, data)
-                if not answer.ok or answer.output != expected:
+                answer = engine.view(address, data, *sender)
+                if answer.ok is isinstance(expected, Refusal) or answer.output != expected:
                     text = f"view {label}: {MODEL} 0x{expected.hex()}, {name} {_said(answer)}"
                     return self._difference(0, f"{name} and {MODEL}", text)
             self.tally.views += 1

@@ -7,11 +7,12 @@ from rich.console import Console
 
 from lockstep.adapter import Config
 from lockstep.campaign import Plan, run_campaign
-from lockstep.cli import FuzzCommand, Whole
+from lockstep.cli import FuzzCommand, Whole, open_corpus
 from lockstep.coverage.show import missed, table
 from lockstep.progress import StepProgress
 from lockstep.workers import cores
 from perp_fuzz.adapter import PerpAdapter
+from perp_fuzz.corpus_command import SEEDS
 
 TRACE_EVERY = 8  # batches: a campaign that is about coverage can spend more on that of the model
 
@@ -30,7 +31,16 @@ def coverage_command(configs: Sequence[Config]) -> click.Command:
         or contracts and model differ, 130 Ctrl-C.
         """
         console = Console()
-        plan = Plan(PerpAdapter(), steps, seed, configs, coverage=True, trace_every=TRACE_EVERY)
+        adapter = PerpAdapter()
+        plan = Plan(
+            adapter,
+            steps,
+            seed,
+            configs,
+            coverage=True,
+            trace_every=TRACE_EVERY,
+            corpus=open_corpus(adapter, SEEDS, None),
+        )
         with StepProgress(steps, console) as progress:
             result = run_campaign(plan, processes, progress.tick)
         tally = result.tally
