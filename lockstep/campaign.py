@@ -17,7 +17,7 @@ from lockstep.case import Case, write_case, write_failure
 from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
 from lockstep.corpus import Corpus, Finds, is_short
-from lockstep.coverage.recorder import Watch, recorder_of
+from lockstep.coverage.recorder import Watch, recorder_of, scope_of
 from lockstep.engines.base import open_engine
 from lockstep.guidance import outcome as named_outcome
 from lockstep.shrink import shrink
@@ -207,6 +207,7 @@ def run_campaign(
     from lockstep import cluster as remote
     from lockstep import workers
 
+    scope_of(plan.adapter).check()  # not at the end, when the figures would be lost
     pace = Pace()
 
     def both(steps: int) -> None:

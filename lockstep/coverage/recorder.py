@@ -136,6 +136,11 @@ class Scope(NamedTuple):
         full = self.base / path
         return self.replaced.get(str(full)) or full.read_text()
 
+    def check(self) -> None:
+        """InputError if the list of what nothing can reach cannot be read."""
+        if self.unreachable is not None:
+            read_entries(self.unreachable)
+
     def reasons(self, coverage: Coverage) -> tuple[dict[Item, str], list[str]]:
         """Why what was missed cannot be reached, and what is wrong with the list of reasons."""
         if self.unreachable is None:

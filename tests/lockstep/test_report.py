@@ -525,6 +525,18 @@ def test_bad_paths_are_refused_before_the_campaign(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_list_of_reasons_that_cannot_be_read_is_told_before_the_campaign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "unreachable.toml"
+    listed.write_text("[[unreachable]\n")
+    monkeypatch.setattr(VaultAdapter, "unreachable", listed, raising=False)
+    monkeypatch.setattr(VaultAdapter, "generate", never)
+    result = run(ADAPTER, directory=tmp_path / "regressions")
+    assert result.exit_code == 2, result.output
+    assert result.output.startswith(f"error: {listed}: ")
+
+
 def test_the_same_path_twice_is_one_report(tmp_path: Path) -> None:
     path = tmp_path / "r.html"
     assert report_paths([f"{path}, {path}", str(path)]) == [path]
