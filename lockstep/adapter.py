@@ -72,6 +72,9 @@ class Invariant(NamedTuple):
     # Of a twin, or of its `observed` if it has that. None, or in words how it is broken.
     check: Callable[[Any], str | None]
     every: int = 1  # steps between two checks; 1 is each step that changed something
+    # Names, such as of events: looked at only after a step that its subject says was about one of
+    # them (`about()`); empty for any step.
+    about: frozenset[str] = frozenset()
 
 
 class Adapter(Protocol):

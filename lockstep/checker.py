@@ -7,6 +7,7 @@ names it exactly.
 """
 
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Refusal, Twin
@@ -60,7 +61,11 @@ class Checker:
         self._finals = 0
         self._states: set[str] = set()  # that were looked at
         self.looks: set[int] = set()  # numbers of steps after which that was
-        self._changes = 0
+        self._about: Callable[[], frozenset[str]] = getattr(self._subject, "about", frozenset)
+        if not hasattr(self._subject, "about"):  # then every step may be about everything
+            self._each = [item._replace(about=frozenset()) for item in self._each]
+        self._due: dict[frozenset[str], list[Invariant]] = {}
+        self._changes: Counter[frozenset[str]] = Counter()  # by what they were about
         self._at = -1
 
     @property
@@ -180,8 +185,13 @@ class Checker:
     def _invariants(self, result: ModelResult) -> None:
         if result.changed:
             # What holds on a state goes on holding while nothing changes it.
-            self._changes += 1
-            self._check(self._each)
+            about = self._about()
+            due = self._due.get(about)
+            if due is None:
+                due = [item for item in self._each if not item.about or item.about & about]
+                self._due[about] = due
+            self._changes[about] += 1
+            self._check(due)
         count = len(self.history)
         for invariant in self._later:
             if not count % invariant.every:
@@ -223,10 +233,13 @@ class Checker:
 
     def invariants_checked(self) -> dict[str, int]:
         """How often each was checked."""
-        return {
-            item.id: self._checked.get(item.id, self._changes) + self._finals
-            for item in self.invariants
-        }
+        checked = dict.fromkeys((item.id for item in self.invariants), self._finals)
+        for name, count in self._checked.items():
+            checked[name] += count
+        for about, count in self._changes.items():
+            for item in self._due[about]:
+                checked[item.id] += count
+        return checked
 
 
 def _model_error(error: Exception) -> Exception:

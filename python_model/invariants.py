@@ -109,6 +109,10 @@ class Observation:
                 self.altered.append(position_id)
                 self._rank(position_id, now)
 
+    def about(self) -> frozenset[str]:
+        """Names of the last transaction's events, and of its action."""
+        return frozenset((self.action, *self.names))
+
     def _note_deposit(self, fields: tuple[Any, ...]) -> None:
         self.pool_flow += fields[2]
 
@@ -168,12 +172,14 @@ class Observation:
 
 
 class Invariant(NamedTuple):
-    """`check` gives None, or in words how the sentence is broken. `every`: steps between checks."""
+    """`check` gives None, or in words how the sentence is broken. `every`: steps between checks.
+    `about`: events and actions that alone can break it; empty for any."""
 
     id: str
     sentence: str
     check: Callable[[Observation], str | None]
     every: int = 1
+    about: frozenset[str] = frozenset()
 
 
 def live(seen: Observation) -> list[tuple[int, Position]]:
@@ -294,7 +300,11 @@ WALK_EVERY = 64  # steps: whatever has been ranked wrongly is found by going thr
 
 def _swept(seen: Observation) -> bool:
     """Whether the transaction went through the liquidation index."""
-    return "PriceUpdated" in seen.names or seen.action == "continue_backlog"
+    return SWEEPS[0] in seen.names or seen.action == SWEEPS[1]
+
+
+SWEEPS = ("PriceUpdated", "continue_backlog")
+ENLARGE = ("open", "increase")
 
 
 def healthy_spared(seen: Observation) -> str | None:
@@ -954,10 +964,20 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant("P2", "every token unit is in exactly one ledger", conserved, 3),
     Invariant("P2-owed", "credits and claims equal the sums over their owners", sums_of_owed, 101),
     Invariant(
-        "P3", "after a finished sweep nothing liquidatable is open", liquidated_completely, 1
+        "P3",
+        "after a finished sweep nothing liquidatable is open",
+        liquidated_completely,
+        about=frozenset(SWEEPS),
     ),
-    Invariant("P3-spared", "only liquidatable positions are liquidated", healthy_spared),
-    Invariant("P4", "one call closes at most MAX_VISITS positions", bounded_work),
+    Invariant(
+        "P3-spared",
+        "only liquidatable positions are liquidated",
+        healthy_spared,
+        about=frozenset(("PositionLiquidated",)),
+    ),
+    Invariant(
+        "P4", "one call closes at most MAX_VISITS positions", bounded_work, about=frozenset(ENDED)
+    ),
     Invariant("P5", "margin, closing, settlement and what is owed stay open", exits_open, 613),
     Invariant("P6", "solvency() is within its bound of the sum", solvency_bounded, 167),
     Invariant("I-1", "totals equal the sums over the positions", totals_are_sums, 157),
@@ -968,20 +988,50 @@ INVARIANTS: tuple[Invariant, ...] = (
         initial_fraction_bounded,
         113,
     ),
-    Invariant("I-4", "who adds risk meets the initial requirement", initial_margin_met),
-    Invariant("I-5", "who reduced is not liquidatable", reduced_is_healthy),
-    Invariant("I-6", "a position that ends hands out exactly its equity", liquidation_split),
+    Invariant(
+        "I-4",
+        "who adds risk meets the initial requirement",
+        initial_margin_met,
+        about=frozenset((*ENLARGE, "remove_margin")),
+    ),
+    Invariant(
+        "I-5", "who reduced is not liquidatable", reduced_is_healthy, about=frozenset(("reduce",))
+    ),
+    Invariant(
+        "I-6",
+        "a position that ends hands out exactly its equity",
+        liquidation_split,
+        about=frozenset(OWES),
+    ),
     Invariant("I-7", "a price that jumps takes effect only when confirmed", jumps_confirmed),
     Invariant("I-7-held", "a held price is without effect", held_price_is_without_effect),
-    Invariant("I-7-risk", "a restricted market takes no risk", restricted_adds_no_risk),
+    Invariant(
+        "I-7-risk",
+        "a restricted market takes no risk",
+        restricted_adds_no_risk,
+        about=frozenset(ADDS_RISK),
+    ),
     Invariant("I-7-cause", "restrictions are announced and end", restriction_is_announced),
-    Invariant("I-9", "caps and reserve hold after an increase", pool_backs_open_interest),
-    Invariant("I-9-claims", "claims come before providers", claims_before_providers, 5),
+    Invariant(
+        "I-9",
+        "caps and reserve hold after an increase",
+        pool_backs_open_interest,
+        about=frozenset(ENLARGE),
+    ),
+    Invariant(
+        "I-9-claims",
+        "claims come before providers",
+        claims_before_providers,
+        about=frozenset(("Withdraw",)),
+    ),
     Invariant("I-10", "a round trip at one price never profits", round_trip_never_profits, 397),
     Invariant("I-11", "insurance pays its share per window at most", insurance_capped),
     Invariant("I-12", "no lock outlives a transaction", locks_released, 3),
     Invariant(
-        "I-13", "deleveraging goes by profit and no further than needed", deleveraged_in_order
+        "I-13",
+        "deleveraging goes by profit and no further than needed",
+        deleveraged_in_order,
+        about=frozenset(SWEEPS),
     ),
     Invariant("I-14", "any backlog ends after finitely many calls", backlog_ends, 17),
     Invariant("I-15", "roles move no token and no parameter unannounced", roles_move_nothing),

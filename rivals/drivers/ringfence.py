@@ -40,7 +40,7 @@ def run(job: Job) -> Measure:
         return measure
     begun = time.process_time()
     engine = open_engine(found.engine)
-    shrunk = shrink(adapter, engine, found.config, found.steps, found.kind, 60)
+    shrunk = shrink(adapter, engine, found.config, found.steps)
     assert shrunk is not None
     engine.close()
     spent = time.process_time() - begun

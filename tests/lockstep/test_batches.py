@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from toy_vault import ADAPTER, VaultAdapter, planted
 
+from lockstep.adapter import Invariant
 from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
 from lockstep.engines import open_engine
@@ -132,3 +133,37 @@ def test_a_hunter_may_do_without_the_name(engine: Engine) -> None:
     with pytest.raises(Mismatch) as found:
         batches(checker, draw)
     assert found.value.kind == "batch"
+
+
+def test_an_invariant_is_looked_at_after_steps_about_its_names(engine: Engine) -> None:
+    looked: list[str] = []
+
+    class Watched(VaultAdapter):
+        invariants = tuple(
+            Invariant(name, name, lambda twin, name=name: looked.append(name), 1, frozenset(about))
+            for name, about in (("any", ()), ("closing", ("close",)), ("never", ("nothing",)))
+        )
+
+        def new_twin(self, engine: Engine, config: dict[str, Any]) -> Any:
+            twin = super().new_twin(engine, config)
+            execute = twin.execute_model
+
+            actions: list[str] = []
+
+            def note(step: Step) -> Any:
+                actions.append(step.action)
+                return execute(step)
+
+            twin.execute_model, twin.about = note, lambda: frozenset(actions[-1:])
+            return twin
+
+    adapter = Watched()
+    checker = Checker(adapter, engine, {}, whole_every=0)
+    done = checker.batch(drawer(adapter), 200)
+    closed = sum(result.changed and step.action == "close" for step, result in done)
+    assert looked.count("any") == sum(result.changed for _, result in done)
+    assert looked.count("closing") == closed > 0
+    assert "never" not in looked
+    checker.finish()
+    assert looked[-3:] == ["any", "closing", "never"]
+    assert checker.invariants_checked() == {name: looked.count(name) for name in set(looked)}
