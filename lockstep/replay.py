@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lockstep.adapter import Adapter, Config, Refusal, Twin
-from lockstep.compare import outcome_mismatch, show_int
+from lockstep.compare import outcome_mismatch, show_int, view_mismatch
 from lockstep.engines.base import Engine, EngineError, Outcome, open_engine
 from lockstep.errors import InputError
 from lockstep.step import ModelResult, Step
@@ -139,6 +139,13 @@ class _Run:
                     f"the config {self.chain.config} cannot be deployed on {name}: "
                     f"{type(error).__name__} {error}; correct it"
                 ) from error
+        places = [_places(twin) for twin in twins]
+        for name, others in zip(self.names[1:], places[1:], strict=True):
+            if others != places[0]:
+                raise InputError(
+                    f"the adapter deploys to other addresses on {name} than on {self.names[0]}, so "
+                    "that no step can be the same; deploy with senders that send nothing before"
+                )
         return twins[0]
 
     def _step(self, twin: Twin, step: Step) -> Difference | None:
@@ -208,8 +215,9 @@ class _Run:
         for address, data, expected, label, *sender in twin.views():
             for name, engine in zip(self.names, self.engines, strict=True):
                 answer = engine.view(address, data, *sender)
-                if answer.ok is isinstance(expected, Refusal) or answer.output != expected:
-                    text = f"view {label}: {MODEL} 0x{expected.hex()}, {name} {_said(answer)}"
+                is_refused = isinstance(expected, Refusal)
+                if answer.ok is is_refused or answer.halted or answer.output != expected:
+                    text = f"{name}: {view_mismatch(label, expected, answer).text}"
                     return self._difference(0, f"{name} and {MODEL}", text)
             self.tally.views += 1
         self.tally.words += len(words)
@@ -239,6 +247,12 @@ class _Run:
     def _difference(self, step: int, who: str, text: str) -> Difference:
         steps = self.done[: step or None]
         return Difference(self.number, step, who, text, self.chain.config, steps)
+
+
+def _places(twin: Twin) -> set[str]:
+    """Where there is something to compare."""
+    words = {address for address, _, _ in twin.all_words()}
+    return words | {address for address, *_ in twin.views()}
 
 
 def _plain(outcome: Outcome) -> tuple[bool, bool, bytes, list[object]]:

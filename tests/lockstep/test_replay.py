@@ -13,6 +13,7 @@ from lockstep.case import Case, write_case
 from lockstep.engines import GENESIS_TIME, Outcome, open_engine
 from lockstep.engines.anvil import find_anvil
 from lockstep.engines.base import EngineError
+from lockstep.errors import InputError
 from lockstep.replay import Chain, Tally, replay
 from lockstep.replay_command import replay_command
 from lockstep.step import Step
@@ -192,3 +193,14 @@ def test_command_keeps_what_is_known_when_it_is_stopped(monkeypatch: pytest.Monk
     result = command("--engine", "revm", "--steps", "500", adapter=Stopping())
     assert result.exit_code == 130
     assert "what was compared so far agrees" in result.output
+
+
+def test_an_adapter_that_deploys_elsewhere_on_an_engine_is_refused() -> None:
+    class Wandering(VaultAdapter):
+        def new_twin(self, engine: Any, config: Any) -> Any:
+            if engine.name == "pyevm":
+                super().new_twin(engine, config)
+            return super().new_twin(engine, config)
+
+    with pytest.raises(InputError, match="other addresses on pyevm than on revm"):
+        replay(Wandering(), [CHAIN], BOTH, Tally(BOTH))
