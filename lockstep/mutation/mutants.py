@@ -7,6 +7,7 @@ of where that stands, so that what a person has written about it survives change
 import io
 import re
 import tokenize
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -109,8 +110,7 @@ class Source:
         start, end = span
         if self.text[start:end] == new or (start, end, new) in self._found:
             return
-        line = self.text.count("\n", 0, start) + 1
-        last = self.text.count("\n", 0, end) + 1
+        line, last = bisect(self._starts, start), bisect(self._starts, end)
         first, stop = self._starts[line - 1], self._starts[last]
         lines, changed = self.text[first:stop], self.text[first:start] + new + self.text[end:stop]
         before, after = " ".join(lines.split()), " ".join(changed.split())

@@ -52,7 +52,7 @@ class Compiled(NamedTuple):
 
 def all_mutants(project: Project) -> tuple[list[Mutant], list[Mutant]]:
     """Of the contracts and of the model, all there are."""
-    contracts = [item for file in project.contracts for item in vyper_mutants(file, project.root)]
+    contracts = vyper_mutants(project.contracts, project.root)
     texts = {file: (project.root / file).read_text() for file in project.model}
     words = Vocabulary(texts)
     model = [

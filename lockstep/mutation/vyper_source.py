@@ -110,12 +110,29 @@ def annotated(path: Path, root: Path, evm_version: str = "cancun") -> Any:
         return data.annotated_vyper_module
 
 
-def vyper_mutants(file: str, root: Path) -> list[Mutant]:
-    """Every mutant of root/file that ought to compile."""
-    module = annotated((root / file).resolve(), root.resolve())
-    source = Source(file, (root / file).read_text())
-    _Module(source, module).collect()
-    return source.mutants()
+def vyper_mutants(files: Sequence[str], root: Path) -> list[Mutant]:
+    """Every mutant of these files below root that ought to compile, in the order of the files."""
+    base = root.resolve()
+    modules: dict[str, Any] = {}
+    for file in files:
+        if file not in modules:
+            _add_modules(annotated(base / file, base), base, modules)
+    mutants = []
+    for file in files:
+        source = Source(file, (root / file).read_text())
+        _Module(source, modules[file]).collect()
+        mutants += source.mutants()
+    return mutants
+
+
+def _add_modules(module: Any, base: Path, found: dict[str, Any]) -> None:
+    """The module and those that it imports, by path from the base."""
+    path = Path(module.resolved_path)
+    name = path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+    if name not in found:
+        found[name] = module
+        for imported in module._metadata["type"].imported_modules.values():
+            _add_modules(imported.module_node, base, found)
 
 
 def reached(path: Path, root: Path) -> set[tuple[str, str]]:

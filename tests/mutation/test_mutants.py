@@ -15,7 +15,7 @@ from lockstep.mutation.python_source import Vocabulary, python_mutants
 from lockstep.mutation.vyper_source import reached, vyper_mutants
 from tests.mutation.purse import CONTRACT, MODEL, ROOT
 
-VYPER = vyper_mutants(CONTRACT, ROOT)
+VYPER = vyper_mutants([CONTRACT], ROOT)
 TEXT = (ROOT / CONTRACT).read_text()
 PYTHON = python_mutants(MODEL, ROOT, Vocabulary({MODEL: (ROOT / MODEL).read_text()}))
 # What a reader expects of each operator; before and after are lines.
@@ -129,7 +129,7 @@ def test_nearly_all_mutants_compile() -> None:
     """Of the purse all, of a contract with external calls some; less than one in twenty may not."""
     other = "contracts/AggregatorPriceFeed.vy"
     invalid = 0
-    chosen = [*sample(VYPER, 60, 1), *sample(vyper_mutants(other, ROOT), 15, 1)]
+    chosen = [*sample(VYPER, 60, 1), *sample(vyper_mutants([other], ROOT), 15, 1)]
     for mutant in chosen:
         text = mutant.apply((ROOT / mutant.file).read_text())
         try:
@@ -143,7 +143,7 @@ def test_a_mutant_is_named_by_what_it_says_not_by_where_it_stands(tmp_path: Path
     moved = TEXT.replace("# pragma version 0.4.3\n", "# pragma version 0.4.3\n\n\n")
     (tmp_path / CONTRACT).parent.mkdir(parents=True)
     (tmp_path / CONTRACT).write_text(moved)
-    again = vyper_mutants(CONTRACT, tmp_path)
+    again = vyper_mutants([CONTRACT], tmp_path)
     assert [item.id for item in again] == [item.id for item in VYPER]
     assert all(new.line == old.line + 2 for new, old in zip(again, VYPER, strict=True))
     assert len({item.id for item in VYPER}) == len(VYPER)
