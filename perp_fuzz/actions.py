@@ -221,6 +221,8 @@ HOOKS: dict[str, tuple[str, str, tuple[int | str, ...]]] = {
     "pool.deposit": ("pool", "deposit", (10**6, "attacker")),
     "pool.redeem": ("pool", "redeem", (1, "attacker", "attacker")),
     "pool.withdraw_claim": ("pool", "withdraw_claim", ()),
+    # It credits more than was sent.
+    "token.mint": ("token", "mint", ("market", 7)),
 }
 NO_HOOK = "none"
 
@@ -235,7 +237,8 @@ _TYPES = {
     "publishers": "address[],uint256",
 }
 _SET_HOOK = abi.selector("set_hook(address,bytes)")
-_BY_FUNCTION = {(item.contract, item.function): item for item in ACTIONS.values()}
+_KINDS = {(item.contract, item.function): item.kinds for item in ACTIONS.values()}
+_KINDS["token", "mint"] = ("address", "uint256")
 
 
 @lru_cache
@@ -428,7 +431,6 @@ class Codec:
         if name == NO_HOOK:
             return abi.arguments(["address", "bytes"], [ZERO_ADDRESS, b""])
         contract, function, args = HOOKS[name]
-        item = _BY_FUNCTION[contract, function]
-        encode = abi.encoder(f"{function}({','.join(item.kinds)})")
+        encode = abi.encoder(f"{function}({','.join(_KINDS[contract, function])})")
         data = encode(*[self._addresses.get(value, value) for value in args])
         return abi.arguments(["address", "bytes"], [self._targets[contract].address, data])

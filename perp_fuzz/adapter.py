@@ -24,6 +24,7 @@ from perp_fuzz.deployment import (
     TOKENS,
     Artifacts,
     Overrides,
+    call_of,
     compile_contracts,
     deploy,
     sources,
@@ -112,7 +113,7 @@ class PerpTwin:
 
     def encode(self, step: Step) -> tuple[str, str, bytes]:
         target, data = self.codec.calldata(step.action, step.args)
-        return ADDRESSES[step.actor], target, data
+        return call_of(step.actor, target, data)
 
     def touched_words(self) -> Iterable[Word]:
         return self.words.touched()

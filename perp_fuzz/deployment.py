@@ -11,8 +11,10 @@ from rlp import encode as rlp_encode
 
 from lockstep import abi
 from lockstep.adapter import Config
+from lockstep.compare import outcome_mismatch
 from lockstep.compiler import Artifact, Sources, blueprint_initcode, compile_vyper
-from lockstep.engines.base import GENESIS_TIME, Engine
+from lockstep.engines.base import GENESIS_TIME, Engine, Log
+from lockstep.step import ModelResult
 from perp_fuzz.signing import address_of, by_address
 from python_model.aggregator_price_feed import AggregatorPriceFeed
 from python_model.configurator import Configurator
@@ -29,17 +31,32 @@ from python_model.testing.token_mock import TokenMock
 ROOT = Path(__file__).resolve().parents[1]
 WAD = 10**18
 
-TRADERS = tuple(f"trader_{i}" for i in range(8))
-LPS = tuple(f"lp_{i}" for i in range(3))
-KEEPERS = ("keeper_0", "keeper_1")
+
+def created_address(creator: str, nonce: int) -> str:
+    """Address of the contract that `creator` creates with this nonce (CREATE)."""
+    payload = rlp_encode([to_canonical_address(creator), nonce])
+    return "0x" + abi.keccak(payload)[-20:].hex()
+
+
+# Wallets are contracts: whoever signs for one is not who calls.
+WALLETS = ("trader_wallet", "lp_wallet", "keeper_wallet", "owner_wallet", "guardian_wallet")
+TRADERS = (*(f"trader_{i}" for i in range(8)), WALLETS[0])
+LPS = (*(f"lp_{i}" for i in range(3)), WALLETS[1])
+KEEPERS = ("keeper_0", "keeper_1", WALLETS[2])
 PUBLISHERS = tuple(f"publisher_{i}" for i in range(5))
-OWNERS = ("owner_0", "owner_1")
+OWNERS = ("owner_0", "owner_1", WALLETS[3])
 TREASURIES = ("treasury_0", "treasury_1")
-GUARDIANS = ("guardian_0", "guardian_1")
+GUARDIANS = ("guardian_0", "guardian_1", WALLETS[4])
 ATTACKER = "attacker"
 ROLES = (*TRADERS, *LPS, *KEEPERS, *OWNERS, *GUARDIANS, *TREASURIES, ATTACKER, *PUBLISHERS)
+SIGNERS = {role: f"0x{0x516E << 144 | i + 1:040x}" for i, role in enumerate(WALLETS)}
+# Calls the address in the first word with the rest; gives its answer, or reverts as it does.
+WALLET = bytes.fromhex(
+    "60208060093d393df3602036038060205f375f5f915f5f5f355af13d5f5f3e601c573d5ffd5b3d5ff3"
+)
 ADDRESSES = {role: f"0x{0xACC0 << 144 | i + 1:040x}" for i, role in enumerate(ROLES)}
 ADDRESSES |= {role: address_of(role) for role in (*PUBLISHERS, ATTACKER)}
+ADDRESSES |= {role: created_address(SIGNERS[role], 0) for role in WALLETS}
 ROLE_OF = {address: role for role, address in ADDRESSES.items()}
 
 POOL_NAME, POOL_SYMBOL = "Ringfence Pool", "RFP"
@@ -156,12 +173,6 @@ def _compile(name: str, overrides: Overrides | None) -> Artifact:
     return artifact
 
 
-def created_address(creator: str, nonce: int) -> str:
-    """Address of the contract that `creator` creates with this nonce (CREATE)."""
-    payload = rlp_encode([to_canonical_address(creator), nonce])
-    return "0x" + abi.keccak(payload)[-20:].hex()
-
-
 def params_of(config: Config) -> tuple[MarketParams, RiskParams]:
     """The parameters of a configuration: the default ones with some replaced by name."""
     changed: dict[str, Any] = {
@@ -228,7 +239,7 @@ def deploy(engine: Engine, config: Config, artifacts: Artifacts | None = None) -
         )
     engine.set_time(GENESIS_TIME + 1)
     arguments = [token_address, feed_address, POOL_NAME, POOL_SYMBOL, params, risk]
-    created = transact(owner, factory_address, create_market_calldata(arguments))
+    created = engine.call(owner, factory_address, create_market_calldata(arguments))
 
     system = deploy_model(
         config,
@@ -244,20 +255,45 @@ def deploy(engine: Engine, config: Config, artifacts: Artifacts | None = None) -
         ),
     )
     market, token = system.market, system.token
-    if created != abi.word(market.address):
-        raise RuntimeError("set-up failed: the model derives another market address")
+    logs = _created_logs(system, artifacts)
+    # Its share token is somebody else's code, which announces its roles.
+    created = created._replace(logs=[log for log in created.logs if log[0] != market.pool.address])
+    if not created.ok or created.output != abi.word(market.address) or created.logs != logs:
+        raise outcome_mismatch(ModelResult(True, abi.word(market.address), logs), created)
     # It has been up since long before.
     transact(owner, sequencer_address, SET_ROUND(*SEQUENCER_RUNS))
 
     mint, approve = abi.encoder("mint(address,uint256)"), abi.encoder("approve(address,uint256)")
-    for address in ADDRESSES.values():
+    for role in WALLETS:
+        engine.deploy(WALLET, SIGNERS[role])
+    for role, address in ADDRESSES.items():
         amount = 10 ** (decimals + 12)
         transact(owner, token_address, mint(address, amount))
         token.mint(address, amount, sender=owner)
         for spender in (market.address, market.pool.address):
-            transact(address, token_address, approve(spender, MAX_UINT256))
+            transact(*call_of(role, token_address, approve(spender, MAX_UINT256)))
             token.approve(spender, MAX_UINT256, sender=address)
     return system
+
+
+def call_of(role: str, target: str, data: bytes) -> tuple[str, str, bytes]:
+    """Sender, target and calldata with which a role calls: a wallet is called by its signer."""
+    if role in SIGNERS:
+        return SIGNERS[role], ADDRESSES[role], abi.word(target) + data
+    return ADDRESSES[role], target, data
+
+
+def _created_logs(system: System, artifacts: Artifacts) -> list[Log]:
+    """What the model logged when it created the market."""
+    contracts = (system.factory, system.market, system.pool, system.engine, system.feed)
+    encoders = {
+        contract.address: abi.register_events(artifacts[type(contract).__name__].abi)
+        for contract in contracts
+    }
+    return [
+        encoders[event.address][event.name](event.address, *event.fields)
+        for event in system.chain.events
+    ]
 
 
 def create_market_calldata(arguments: Sequence[Any]) -> bytes:

@@ -3,6 +3,7 @@
 A flaw is a number, so that a step stays a line of numbers and replays alike everywhere.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from lockstep import abi
@@ -60,6 +61,7 @@ PUBLISH = abi.selector(
 BRING = abi.selector("bring(address,bytes,uint256,bool,address)")
 ANSWER = abi.selector("answer(bytes,uint256,bool)")
 WORD = 2**256
+FIRST_ROUND = 2**64
 
 
 class Reports:
@@ -126,6 +128,10 @@ class Reports:
             header = header._replace(chain_id=CHAIN_ID + 1)
         if name == "signed for another contract":
             signer = self.stranger
+        if name == "sound" or sign_as > 3:
+            # The signers' order says nothing of that of their prices and confidences.
+            prices = _mixed([quote for quote, _ in quotes], price_time)
+            quotes = list(zip(prices, _mixed([c for _, c in quotes], price), strict=True))
         reports = [
             signer.report(role, header, max(quote, -(2**255)), max(about, 0))
             for role, (quote, about) in zip(roles, quotes, strict=True)
@@ -183,15 +189,13 @@ class Rounds:
     def _answer(
         price: int, _confidence: int, price_time: int, flaw: int
     ) -> tuple[bytes, int, bool]:
-        answer, round_id, answered_in, updated_at = price, price_time, price_time, price_time
+        # No two of the numbers alike; now and then the answer of a later round.
+        round_id = FIRST_ROUND + price_time
+        answer, answered_in, updated_at = price, round_id + (price_time % 5 == 0), price_time
         decimals = FEED_DECIMALS
-        if flaw == SOUND:
-            rounded = price_time.to_bytes(32, "big")
-            words = (rounded, (price % WORD).to_bytes(32, "big"), rounded, rounded, rounded)
-            return b"".join(words), decimals, False
         name = _named(ROUND_FLAWS, flaw)
         if name == "of an earlier round":
-            answered_in -= 1
+            answered_in = round_id - 1
         elif name == "round zero":
             round_id = answered_in = 0
         elif name == "never updated":
@@ -208,13 +212,22 @@ class Rounds:
             round_id = answered_in = 2**80
         elif name == "in too many decimals":
             decimals = 255
-        numbers = (round_id, answer, updated_at, updated_at, answered_in)
+        numbers = (round_id, answer, updated_at - 1, updated_at, answered_in)
         output = b"".join([(number % WORD).to_bytes(32, "big") for number in numbers])
         if name == "cut short":
             output = output[:-1]
         elif name == "empty":
             output = b""
         return output, decimals, name == "it reverts"
+
+
+def _mixed(values: Sequence[int], number: int) -> list[int]:
+    """In an order that the number names."""
+    mixed = list(values)
+    for i in range(len(mixed) - 1, 0, -1):
+        number, j = divmod(number, i + 1)
+        mixed[i], mixed[j] = mixed[j], mixed[i]
+    return mixed
 
 
 def _named(flaws: tuple[str, ...], number: int) -> str:

@@ -46,6 +46,7 @@ def perp_project(configs: Sequence[Config]) -> Project:
         },
         build=_build,
         configs=configs,
+        commutative=("_mul_div_down", "_mul_div_up", "_median_of_three"),
         inputs=sorted({*campaign, *_paths("contracts/**/*.vy", "contracts/**/*.vyi")}),
     )
 

@@ -23,7 +23,9 @@ from perp_fuzz.deployment import (
     FEED_ID,
     GRACE_PERIOD,
     HEARTBEAT,
+    LPS,
     PUBLISHERS,
+    ROLES,
     SIGNED_FEED_TYPES,
     TRADERS,
     created_address,
@@ -140,7 +142,7 @@ class ViewChecks:
                     yield self._view(contract, name, partial(str, place))
                 elif name not in NOT_MODELLED:
                     yield self._view(contract, name, partial(_read, contract, name))
-        yield from self._of_mappings()
+        yield from self._of_mappings(rng)
         yield from self._of_engine(rng)
         yield from self._of_index(rng)
         yield from self._of_lens(rng)
@@ -185,41 +187,55 @@ class ViewChecks:
     def _ask(self, contract: Any, name: str, *values: Any) -> View:
         return self._view(contract, name, lambda: getattr(contract, name)(*values), *values)
 
-    def _of_mappings(self) -> Iterator[View]:
-        """What a mapping of an address or a number gives."""
-        system = self.system
-        factory, configurator = system.factory, system.configurator
-        for each in (self.market.address, ADDRESSES["attacker"]):
-            for contract, name in ((factory, "is_market"), (configurator, "restricted_until")):
-                yield self._view(contract, name, partial(_entry, contract, name, each), each)
-        owed: tuple[tuple[Any, str], ...] = ((self.market, "credit_of"), (system.pool, "claim_of"))
-        for owing, name in owed:
-            for role in (*TRADERS[:2], "attacker"):
-                address = ADDRESSES[role]
-                yield self._view(owing, name, partial(_entry, owing, name, address), address)
-        for number in (0, 1):
-            yield self._view(
-                factory, "markets", partial(_entry, factory, "markets", number), number
-            )
-        yield self._ask(configurator, "proposed_params", self.market)
-        yield self._ask(configurator, "proposed_publishers", system.feed)
+    def _of_mappings(self, rng: random.Random) -> Iterator[View]:
+        """What a mapping gives for some keys, also such as the model never wrote."""
+        system, market, pool = self.system, self.market, self.system.pool
+        owners = [ADDRESSES[role] for role in rng.sample(ROLES, 3)]
+        mappings: list[tuple[Any, str, list[Any]]] = [
+            (system.factory, "is_market", [market.address, owners[0]]),
+            (system.factory, "markets", [0, 1]),
+            (system.configurator, "restricted_until", [market.address, owners[0]]),
+            (market, "credit_of", owners),
+            (pool, "claim_of", owners),
+            (pool, "balanceOf", [*owners, market.address, pool.address]),
+        ]
+        for contract, name, keys in mappings:
+            for key in keys:
+                yield self._view(contract, name, partial(_entry, contract, name, key), key)
+        for owner in (rng.choice(LPS), rng.choice(TRADERS)):
+            for spender in (rng.choice(ROLES), rng.choice(LPS)):
+                pair = ADDRESSES[owner], ADDRESSES[spender]
+                yield self._view(pool, "allowance", partial(_entry, pool, "allowance", pair), *pair)
+        yield self._ask(system.configurator, "proposed_params", market)
+        yield self._ask(system.configurator, "proposed_publishers", system.feed)
 
     def _of_engine(self, rng: random.Random) -> Iterator[View]:
+        """The engine's terms for the book as it is, and for books that a market hardly has."""
         engine, market = self.system.engine, self.market
-        book = market._book_state(market._accrued())
-        size = rng.choice((0, 1, engine.PARAMS.min_size, MAX_SIZE + rng.randrange(2)))
-        yield self._ask(
-            engine, "increase_terms", rng.randrange(2), size, rng.choice((0, size)), book
-        )
-        yield self._ask(engine, "removal_terms", rng.randrange(4), book)
+        present = market._book_state(market._accrued())
+        reserved = engine._reserved(present)
+        books = [present]
+        for _ in range(2):
+            cash = rng.choice((0, 1, reserved, max(reserved - 1, 0), reserved + 1, present.cash))
+            odd = present._replace(cash=cash)
+            if rng.random() < 0.4:
+                odd = odd._replace(long_size=rng.choice((0, 1, present.short_size)), short_size=0)
+            books.append(odd)
+        sizes = (0, 1, engine.PARAMS.min_size, MAX_SIZE + rng.randrange(2))
+        for book in books:
+            size = rng.choice(sizes)
+            before = rng.choice((0, size))
+            yield self._ask(engine, "increase_terms", rng.randrange(2), before, size, book)
+            yield self._ask(engine, "removal_terms", rng.randrange(4), book)
+            yield self._ask(engine, "terms", rng.choice((0, 1, 3_600)), book)
+            yield self._ask(engine, "exit_terms", rng.randrange(2), size, size // 2, book)
         amount = rng.randrange(market._insurance + 2)
-        yield self._ask(engine, "shortfall_terms", amount, market._insurance)
-        yield self._ask(engine, "shortfall_terms", market._insurance + amount, market._insurance)
-        price = market._marks.price or 1
+        for shortfall in (amount, market._insurance, market._insurance + amount):
+            yield self._ask(engine, "shortfall_terms", shortfall, market._insurance)
         equity = rng.choice((rng.randrange(10**12), 10**36))
-        yield self._ask(
-            engine, "partial_terms", rng.randrange(4), equity, rng.choice((equity, 10**6)), price
-        )
+        for price in (market._marks.price, 0):
+            penalty = rng.choice((equity, equity + 1, max(equity - 1, 0), equity // 3, 10**6))
+            yield self._ask(engine, "partial_terms", rng.randrange(4), equity, penalty, price)
 
     def _of_index(self, rng: random.Random) -> Iterator[View]:
         """Words of the liquidation index, of levels that exist and of one that does not."""
@@ -368,7 +384,7 @@ def _read(contract: Any, name: str) -> Any:
     return ZERO_ADDRESS if value is None else value
 
 
-def _entry(contract: Any, name: str, key: int | str) -> Any:
+def _entry(contract: Any, name: str, key: Any) -> Any:
     value = getattr(contract, name)[key]
     return ZERO_ADDRESS if value is None else value
 

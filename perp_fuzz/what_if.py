@@ -15,6 +15,7 @@ from lockstep import abi
 from lockstep.adapter import Refusal, View
 from lockstep.compiler import Artifact
 from lockstep.engines.base import GENESIS_TIME, Engine
+from perp_fuzz.bounds import a_little_off, at_bound
 from perp_fuzz.deployment import (
     ADDRESSES,
     FEED_DECIMALS,
@@ -24,7 +25,9 @@ from perp_fuzz.deployment import (
     PUBLISHERS,
     QUORUM,
     RISK_TYPE,
+    ROLE_OF,
     SIGNED_FEED_TYPES,
+    call_of,
     create_market_calldata,
 )
 from perp_fuzz.feeds import PUBLISH
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 _ECHO = "73{}5f5260205ff3"
 _DEPLOY = "601b8060093d393df3"
 OF_MARKET, OF_RISK, TIGHTENED = 16, 60, 24  # of the faults there are, how many at a time
+AT_BOUNDS = 3
 
 _PROPOSE = abi.selector(f"propose_params(address,{RISK_TYPE})")
 _TIGHTEN = abi.selector(f"tighten(address,{RISK_TYPE})")
@@ -80,15 +84,14 @@ class WhatIf:
         settings = [*places, FEED_ID, FEED_DECIMALS, listed, QUORUM]
         arguments = abi_encode(SIGNED_FEED_TYPES, settings)
         address = engine.deploy(artifacts["SignedPriceFeed"].initcode + arguments, owner)
-        feed = SignedPriceFeed(
+        return SignedPriceFeed(
             system.chain, address, *places, FEED_ID, FEED_DECIMALS, listed, QUORUM
         )
-        system.chain.contracts.remove(feed)  # it never comes to have a state to restore
-        return feed
 
     def __call__(self, rng: random.Random) -> Iterator[View]:
         yield from self._of_market(rng)
         yield from self._of_risk(rng)
+        yield from self._at_bounds(rng)
         yield self._of_no_market()
         yield self._of_unbound()
 
@@ -99,7 +102,8 @@ class WhatIf:
             expected = self.system.chain.probe(call)
         except Revert as revert:
             expected = Refusal(abi.error_string(revert.reason) if revert.reason else b"")
-        return to, data, expected, label, sender
+        caller, to, data = call_of(ROLE_OF[sender], to, data)
+        return to, data, expected, label, caller
 
     def _of_market(self, rng: random.Random) -> Iterator[View]:
         """Markets whose parameters have one fault, or a large or small value that is none."""
@@ -123,21 +127,43 @@ class WhatIf:
     def _of_risk(self, rng: random.Random) -> Iterator[View]:
         """Parameters that are proposed, or that are tightened at once."""
         system = self.system
-        configurator, market = system.configurator, system.market
-        sender = configurator.owner
         present = system.engine.params()
         for name, selector, values, count in (
             ("propose_params", _PROPOSE, ABSURD, OF_RISK),
             ("tighten", _TIGHTEN, (), TIGHTENED),
         ):
             for label, params in rng.sample(list(_faults(present, values)), count):
-                data = selector + abi.word(market.address) + abi.words(*_flat(params))
+                yield self._on_configurator(name, selector, params, label)
 
-                def call(name: str = name, params: RiskParams = params) -> bytes:
-                    value = getattr(configurator, name)(market, params, sender=sender)
-                    return b"" if value is None else abi.word(value)
+    def _at_bounds(self, rng: random.Random) -> Iterator[View]:
+        """A market, proposals and tightenings with a number exactly at a bound, or next to it."""
+        system = self.system
+        engine, factory = system.engine, system.factory
+        params, risk = at_bound(rng, engine.PARAMS, engine.params())
+        plain: list[Any] = [system.token, self._unbound, POOL_NAME, POOL_SYMBOL, params, risk]
+        data = create_market_calldata([getattr(item, "address", item) for item in plain])
+        sender = factory.owner
 
-                yield self._try(configurator.address, data, f"{name} with {label}", sender, call)
+        def create() -> bytes:
+            return abi.word(factory.create_market(*plain, sender=sender).address)
+
+        yield self._try(factory.address, data, f"a market with {params}, {risk}", sender, create)
+        for _ in range(AT_BOUNDS):
+            proposed = at_bound(rng, engine.PARAMS, engine.params())[1]
+            yield self._on_configurator("propose_params", _PROPOSE, proposed, str(proposed))
+            tighter = a_little_off(rng, engine.params())
+            yield self._on_configurator("tighten", _TIGHTEN, tighter, str(tighter))
+
+    def _on_configurator(self, name: str, selector: bytes, risk: RiskParams, label: str) -> View:
+        configurator, market = self.system.configurator, self.system.market
+        sender = configurator.owner
+        data = selector + abi.word(market.address) + abi.words(*_flat(risk))
+
+        def call() -> bytes:
+            value = getattr(configurator, name)(market, risk, sender=sender)
+            return b"" if value is None else abi.word(value)
+
+        return self._try(configurator.address, data, f"{name} with {label}", sender, call)
 
     def _of_no_market(self) -> View:
         configurator, fake = self.system.configurator, self._no_market

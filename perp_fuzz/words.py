@@ -248,7 +248,8 @@ class Words:
         for number, market in factory.markets.items():
             address = market.address if market else ZERO_ADDRESS
             yield factory.address, mapping_slot(slots["markets"], number), int(address, 16)
-            yield factory.address, mapping_slot(slots["is_market"], address), 1
+        for address, is_market in factory.is_market.items():
+            yield factory.address, mapping_slot(slots["is_market"], address), int(is_market)
 
     def name(self, address: str, slot: int) -> str:
         """A word in words."""

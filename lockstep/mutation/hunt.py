@@ -19,7 +19,7 @@ from lockstep.engines.base import open_engine
 from lockstep.step import Step
 
 LENGTHS = (100, 500, 2_000, 8_000)  # of the chains of a round; the last one stays
-WHOLE_EVERY = 1_000
+WHOLE_EVERY = 500  # often: some mutants only views can show
 
 KILLED, SURVIVED = "killed", "survived"
 

@@ -22,6 +22,8 @@ class Project(NamedTuple):
     # before one of them changed is not used again.
     inputs: Sequence[str]
     results: str = ".mutants"
+    # Names of functions whose first two arguments may be exchanged: that is no mutant.
+    commutative: Sequence[str] = ()
     unmutated: Sequence[str] = ()  # names of functions of the model that are no part of it
 
 

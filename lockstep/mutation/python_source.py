@@ -54,7 +54,8 @@ LOGS = "log"  # the method that emits an event
 class Vocabulary:
     """What the files of a model define, for the choice of what may stand for what."""
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], commutative: Sequence[str] = ()) -> None:
+        self.commutative = frozenset(commutative)
         self.functions: set[str] = set()
         self.locks: set[str] = set()  # methods that set a lock
         self.others: dict[str, str] = {}  # a field, and another of its record and type
@@ -305,8 +306,10 @@ class _Function(ast.NodeVisitor):
             self._add("arithmetic", node, enclosed(self.source.of(node.args[0])))
         elif called == LOGS:
             self._swapped(node.args[1:], "event")
-        else:
+        elif called not in self.vocabulary.commutative:
             self._swapped(node.args, "arguments")
+        else:
+            self._swapped(node.args[1:], "arguments")
         if isinstance(node.func, ast.Attribute):
             self.visit(node.func.value)
         # zip's `strict` is no part of a model.

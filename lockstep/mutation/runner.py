@@ -52,9 +52,9 @@ class Compiled(NamedTuple):
 
 def all_mutants(project: Project) -> tuple[list[Mutant], list[Mutant]]:
     """Of the contracts and of the model, all there are."""
-    contracts = vyper_mutants(project.contracts, project.root)
+    contracts = vyper_mutants(project.contracts, project.root, project.commutative)
     texts = {file: (project.root / file).read_text() for file in project.model}
-    words = Vocabulary(texts)
+    words = Vocabulary(texts, project.commutative)
     model = [
         item
         for file in project.model

@@ -66,7 +66,7 @@ BUILTINS = {
     "min": "max",
     "max": "min",
 }
-COMMUTATIVE = {"min", "max", "unsafe_add", "unsafe_mul"}
+COMMUTATIVE = frozenset(("min", "max", "unsafe_add", "unsafe_mul"))
 # Arguments that are part of a type, or that the compiler needs as they are.
 FIXED_CALLS = {"empty", "slice", "raw_call", "range", "method_id", "max_value", "min_value"}
 SENDERS = {"msg.sender": ("self", "tx.origin"), "tx.origin": ("msg.sender",)}
@@ -110,8 +110,13 @@ def annotated(path: Path, root: Path, evm_version: str = "cancun") -> Any:
         return data.annotated_vyper_module
 
 
-def vyper_mutants(files: Sequence[str], root: Path) -> list[Mutant]:
-    """Every mutant of these files below root that ought to compile, in the order of the files."""
+def vyper_mutants(
+    files: Sequence[str], root: Path, commutative: Sequence[str] = ()
+) -> list[Mutant]:
+    """Every mutant of these files below root that ought to compile, in the order of the files.
+
+    The first two arguments of functions of the names `commutative` are not exchanged.
+    """
     base = root.resolve()
     modules: dict[str, Any] = {}
     for file in files:
@@ -120,7 +125,7 @@ def vyper_mutants(files: Sequence[str], root: Path) -> list[Mutant]:
     mutants = []
     for file in files:
         source = Source(file, (root / file).read_text())
-        _Module(source, modules[file]).collect()
+        _Module(source, modules[file], frozenset(commutative) | COMMUTATIVE).collect()
         mutants += source.mutants()
     return mutants
 
@@ -151,20 +156,21 @@ def reached(path: Path, root: Path) -> set[tuple[str, str]]:
 
 
 class _Module:
-    def __init__(self, source: Source, module: Any) -> None:
+    def __init__(self, source: Source, module: Any, commutative: frozenset[str]) -> None:
         self.source = source
         self.module = module
+        self.commutative = commutative
 
     def collect(self) -> None:
         for node in self.module.body:
             if isinstance(node, vy_ast.VariableDecl) and node.is_constant:
                 self.source.function = ""
-                _Function(self.source, self.module, ()).expression(node.value)
+                _Function(self.source, self.commutative, ()).expression(node.value)
             elif isinstance(node, vy_ast.FunctionDef):
                 self.source.function = node.name
                 self._decorators(node)
                 arguments = [(item.arg, self._text(item.annotation)) for item in node.args.args]
-                _Function(self.source, self.module, arguments).body(node)
+                _Function(self.source, self.commutative, arguments).body(node)
 
     def _text(self, node: Any) -> str:
         return " ".join(self.source.of(node).split())
@@ -179,9 +185,11 @@ class _Module:
 class _Function:
     """Walks one function, or the value of one constant."""
 
-    def __init__(self, source: Source, module: Any, arguments: Sequence[Variable]) -> None:
+    def __init__(
+        self, source: Source, commutative: frozenset[str], arguments: Sequence[Variable]
+    ) -> None:
         self.source = source
-        self.module = module
+        self.commutative = commutative
         self.variables = list(arguments)
         self.returns = False
 
@@ -426,9 +434,9 @@ class _Function:
         if is_builtin and called == "convert":
             self.expression(node.args[0], is_guard)
             return
-        if called not in COMMUTATIVE:
-            self._swapped(node.args, "arguments")
-            self._swapped([item.value for item in node.keywords], "arguments")
+        skipped = 1 if called in self.commutative else 0
+        self._swapped(node.args, "arguments", skipped)
+        self._swapped([item.value for item in node.keywords], "arguments")
         if isinstance(node.func, vy_ast.Attribute):
             self.expression(node.func.value)
         if is_requirement(called) and values:
@@ -453,9 +461,11 @@ class _Function:
             end = self.source.span(node.func)[1]
             self.source.add("rounding", (end - len(function.name), end), name)
 
-    def _swapped(self, values: Sequence[Any], operator: str) -> None:
-        """Exchanges each value with the next one of its type."""
+    def _swapped(self, values: Sequence[Any], operator: str, skipped: int = 0) -> None:
+        """Exchanges each value with the next one of its type, but for the first `skipped`."""
         for i, first in enumerate(values):
+            if i < skipped:
+                continue
             for second in values[i + 1 :]:
                 if _type(first) and _type(first) == _type(second):
                     here, there = self.source.span(first), self.source.span(second)
