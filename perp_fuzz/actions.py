@@ -211,6 +211,7 @@ INTRUSIONS: tuple[tuple[str, str, tuple[str, ...], Callable[[int], tuple[Any, ..
     ("feed", "remove_publisher", ("address",), lambda n: (ADDRESSES["attacker"],)),
 )
 
+MINTING = "token.mint"
 # What a token may call back: name -> (contract, function, arguments).
 HOOKS: dict[str, tuple[str, str, tuple[int | str, ...]]] = {
     "market.accrue": ("market", "accrue", ()),
@@ -222,7 +223,7 @@ HOOKS: dict[str, tuple[str, str, tuple[int | str, ...]]] = {
     "pool.redeem": ("pool", "redeem", (1, "attacker", "attacker")),
     "pool.withdraw_claim": ("pool", "withdraw_claim", ()),
     # It credits more than was sent.
-    "token.mint": ("token", "mint", ("market", 7)),
+    MINTING: ("token", "mint", ("market", 7)),
 }
 NO_HOOK = "none"
 

@@ -13,7 +13,7 @@ from lockstep.engines.base import GENESIS_TIME, Engine, Log
 from lockstep.prices import Bar, PricePoint, black_thursday_like, points
 from lockstep.samples import Measure, Series
 from lockstep.step import ModelResult, Step
-from perp_fuzz.actions import ACTIONS, NO_HOOK, Codec
+from perp_fuzz.actions import ACTIONS, MINTING, NO_HOOK, Codec
 from perp_fuzz.counts import Counts
 from perp_fuzz.deployment import (
     ADDRESSES,
@@ -35,7 +35,7 @@ from perp_fuzz.samples import MEASURES, Watch
 from perp_fuzz.story import Telling, complaint
 from perp_fuzz.view_checks import ViewChecks
 from perp_fuzz.words import Word, Words
-from python_model.evm import Event, Revert
+from python_model.evm import ZERO_ADDRESS, Event, Revert
 from python_model.invariants import INVARIANTS, Observation
 
 # Actions whose first argument is the position they are about.
@@ -106,6 +106,8 @@ class PerpTwin:
         self.counts.note(step, events)
         if step.action in ABOUT_TOKEN:
             self._note_token(step)
+        elif self.hook == MINTING:
+            self._note_minted(events)
         output = self.codec.output(step.action, value)
         number = value if type(value) is int else None
         changed = chain.has_changed()
@@ -206,6 +208,15 @@ class PerpTwin:
         """What the contracts log for these events."""
         encoders = self._encoders
         return [encoders[address, name](address, *fields) for address, name, fields in events]
+
+    def _note_minted(self, events: Iterable[Event]) -> None:
+        """What the token gave unasked in the middle of a transfer."""
+        donated, token = self.seen.donated, self.system.token.address
+        for event in events:
+            if event.address == token and event.name == "Transfer":
+                giver, receiver, amount = event.fields
+                if giver == ZERO_ADDRESS:
+                    donated[receiver] = donated.get(receiver, 0) + amount
 
     def _note_token(self, step: Step) -> None:
         """What tokens were given or taken, and whether the token still is what it should be."""
