@@ -104,10 +104,10 @@ class PerpTwin:
         events = chain.events
         self._features.end(step, True, events)
         self.counts.note(step, events)
+        if self.hook == MINTING:
+            self._note_minted(events)
         if step.action in ABOUT_TOKEN:
             self._note_token(step)
-        elif self.hook == MINTING:
-            self._note_minted(events)
         output = self.codec.output(step.action, value)
         number = value if type(value) is int else None
         changed = chain.has_changed()
