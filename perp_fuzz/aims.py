@@ -93,6 +93,10 @@ class Aims:
         """A step at a side of a boundary that was rare so far; None if that cannot be had now."""
         if self.g.at < self.engine._reduce_only_until and rng.random() < 0.7:
             return None  # what an aim needs is mostly refused
+        if self.g.system.token.fee_bps:
+            return (
+                None  # a token that starts to keep a fee is not covered: nothing may go to the pool
+            )
         name = self._rarity.draw(rng)
         self._rarity.credit((name,))
         way, off = self._ways[name]
