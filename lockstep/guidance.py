@@ -76,3 +76,46 @@ class Rarity:
             cumulative = list(accumulate(w / (1 + n / self._patience) for w, n in pairs))
             self._cumulative = cumulative
         return self._names[bisect(cumulative, rng.random() * cumulative[-1])]
+
+
+class Weights:
+    """Draws among choices, heavier those of which some endings were rare so far.
+
+    A choice has its base weight and `GAIN` of it for each ending that it has had less than `FEW`
+    times, for `MOST` of them at most. What was never seen is nobody's: a base weight sees to that.
+    """
+
+    GAIN, FEW, MOST = 0.6, 10, 5
+    EVERY = 300  # noted endings after which the weights shift
+
+    def __init__(self, base: Mapping[str, float]) -> None:
+        self._base = dict(base)
+        self._names = list(base)
+        self._cumulative = list(accumulate(base.values()))
+        self._counts: dict[tuple[str, str], int] = {}
+        self._left = self.EVERY
+
+    def note(self, choice: str, ending: str) -> None:
+        """A step of this choice has ended so."""
+        key = choice, ending
+        self._counts[key] = self._counts.get(key, 0) + 1
+        self._left -= 1
+        if not self._left:
+            self._left = self.EVERY
+            self._shift()
+
+    def _shift(self) -> None:
+        rare = dict.fromkeys(self._base, 0)
+        for (choice, _), count in self._counts.items():
+            if count < self.FEW and choice in rare:
+                rare[choice] += 1
+        self._cumulative = list(
+            accumulate(
+                weight * (1 + self.GAIN * min(rare[name], self.MOST))
+                for name, weight in self._base.items()
+            )
+        )
+
+    def draw(self, rng: random.Random) -> str:
+        """One of the choices."""
+        return self._names[bisect(self._cumulative, rng.random() * self._cumulative[-1])]

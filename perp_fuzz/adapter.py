@@ -61,6 +61,7 @@ class PerpTwin:
         self.now = system.chain.timestamp
         self.live = self.seen.live
         self.hook = NO_HOOK
+        self.reason = ""  # why the last step was refused, if it was
         self.path: Iterator[PricePoint] | None = None
         self.generator: Generator | None = None
         self._encoders = {
@@ -96,10 +97,12 @@ class PerpTwin:
             value = self.codec.call_model(step.action, step.actor, step.args)
         except Revert as revert:
             seen.end(False)
+            self.reason = revert.reason or "no reason"
             self._features.end(step, False, [])
             output = abi.error_string(revert.reason) if revert.reason else b""
             return ModelResult(False, output, [], revert.reason, None, False)
         self.words.note()
+        self.reason = ""
         seen.end(True)
         events = chain.events
         self._features.end(step, True, events)

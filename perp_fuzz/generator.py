@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
 from lockstep.edges import find_edge
+from lockstep.guidance import Weights
 from lockstep.prices import PricePoint
 from lockstep.step import Step
 from perp_fuzz.actions import ACTIONS, HOOKS, INTRUSIONS, NO_HOOK
@@ -87,8 +88,6 @@ WEIGHTS = (
     }
 )
 _EPISODES = list(accumulate((HERD_SHARE, DROUGHT_SHARE, ABANDONED_SHARE, IN_FRONT_SHARE)))
-_NAMES = list(WEIGHTS)
-_CUMULATIVE = list(accumulate(WEIGHTS.values()))
 
 
 def below(rng: random.Random, count: int) -> int:
@@ -124,12 +123,14 @@ class Generator:
         # As of `at`, worked out when first asked for.
         self._marks: Marks | None = None
         self._book: Book | None = None
+        self.weights = Weights(WEIGHTS)
         self.aims = Aims(self)
         twin.credit_to(self.aims.credit)
         self.setup = iter((("publish", None), *(("deposit", lp) for lp in LPS)))
 
     def step(self, rng: random.Random) -> Step:
         """The next step."""
+        self.weights.note(self.twin.seen.action, self.twin.reason)
         self.at = self.twin.now + (below(rng, 3) if rng.random() < 0.7 else 0)
         first = next(self.setup, None)
         if first is not None:
@@ -197,7 +198,7 @@ class Generator:
             return "publish"
         if market._backlog and not token.fee_bps and rng.random() < 0.5:
             return one_of(rng, ("continue_backlog", "liquidate", "liquidate"))
-        name = _NAMES[bisect(_CUMULATIVE, rng.random() * _CUMULATIVE[-1])]
+        name = self.weights.draw(rng)
         live = len(self.twin.live)
         if name in ADDS_RISK and self.at < self.engine._reduce_only_until and rng.random() < 0.75:
             name = one_of(rng, ("publish", "close", "add_margin", "reduce", "publish"))

@@ -7,7 +7,7 @@ import toy_vault
 from featured_vault import ADAPTER
 
 from lockstep.campaign import Plan, run_campaign
-from lockstep.guidance import Rarity, boundary_table, near, outcome
+from lockstep.guidance import Rarity, Weights, boundary_table, near, outcome
 
 
 def test_sides_of_a_boundary_are_indexed_by_the_distance_from_it() -> None:
@@ -61,3 +61,23 @@ def test_rarity_ignores_what_is_no_choice_and_keeps_base_weights() -> None:
     rng = random.Random(2)
     heavy = sum(rarity.draw(rng) == "heavy" for _ in range(4_000))
     assert 2_850 < heavy < 3_150
+
+
+def share(weights: Weights, name: str) -> float:
+    rng = random.Random(3)
+    return sum(weights.draw(rng) == name for _ in range(4_000)) / 4_000
+
+
+def test_weights_shift_to_choices_with_rare_endings_and_back() -> None:
+    weights = Weights({"plain": 1.0, "odd": 1.0})
+    assert 0.47 < share(weights, "odd") < 0.53
+    for i in range(Weights.EVERY):
+        weights.note("plain", "")
+        if i % 60 == 0:
+            weights.note("odd", f"reason {i}")
+    # Five endings seen once each: 1 + 5 * 0.6 to 1.
+    assert 0.77 < share(weights, "odd") < 0.83
+    for _ in range(Weights.EVERY):
+        for reason in range(0, 300, 60):
+            weights.note("odd", f"reason {reason}")
+    assert 0.47 < share(weights, "odd") < 0.53
