@@ -100,6 +100,11 @@ class Stage:
         self._deployment = engine.snapshot()
         self._marked = 0  # the engine's snapshot of the mark
 
+    @property
+    def can_be_put_back(self) -> bool:
+        """Whether replays share a deployment."""
+        return self._start is not None
+
     def _deployed(self) -> Checker:
         return Checker(self._adapter, self._engine, self._config, whole_every=0)
 
