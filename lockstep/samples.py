@@ -92,6 +92,7 @@ class Line(NamedTuple):
     """A series as it is kept: thinned, with the number of marks there were of each kind."""
 
     chain: int
+    steps: int  # of the chain
     series: Series
     marked: dict[str, int]
 
@@ -108,14 +109,14 @@ class Line(NamedTuple):
         }
 
 
-def kept(chain: int, series: Series) -> Line:
+def kept(chain: int, steps: int, series: Series) -> Line:
     """The series in bounded size; its extremes stay."""
     marked: dict[str, int] = {}
     for mark in series.marks:
         marked[mark.kind] = marked.get(mark.kind, 0) + 1
     stride = -(-len(series.marks) // MOST_MARKS) or 1
     points, marks = _thin(series.points, MOST_POINTS), list(series.marks[::stride])
-    return Line(chain, series._replace(points=points, marks=marks), marked)
+    return Line(chain, steps, series._replace(points=points, marks=marks), marked)
 
 
 def _thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:

@@ -17,7 +17,8 @@ from lockstep.samples import Histogram, Line, Sampled, kept
 
 Key = tuple[str, str, bool, bool, str]  # action, aim, succeeded, changed state, revert reason
 AGREED, STOPPED = "agreed", "stopped"  # how a chain ended, if not with a kind of mismatch
-MOST_LINES = 24  # kept of all chains
+MOST_LINES = 12  # kept of all chains
+SHORT = 10  # times shorter than the longest: such a chain's is not worth its place
 MOST_MOMENTS = 240  # at which the steps done are kept
 
 
@@ -109,12 +110,14 @@ class Tally:
         seconds = time.time() - began
         self.ran.append(Chain(number, steps, began, seconds, worker, outcome))
         if isinstance(checker.twin, Sampled):
-            self._add_lines([kept(number, series) for series in checker.twin.series()])
+            self._add_lines([kept(number, steps, series) for series in checker.twin.series()])
         self.add_twin(checker)
 
     def _add_lines(self, lines: list[Line]) -> None:
-        """Those of the first chains are kept, so that it is the same ones however many work."""
-        self.lines = sorted(self.lines + lines, key=lambda line: line.chain)[:MOST_LINES]
+        """Those of the longest chains are kept, the same ones however many processes there are."""
+        longest = sorted(self.lines + lines, key=lambda line: (-line.steps, line.chain))
+        worth = [line for line in longest if line.steps * SHORT > longest[0].steps]
+        self.lines = sorted(worth[:MOST_LINES], key=lambda line: line.chain)
 
     def add_steps(self, seed: int, steps: int) -> None:
         self.seeds[seed] = self.seeds.get(seed, 0) + steps

@@ -8,7 +8,7 @@ from python_model.market_lens import MarketLens
 from python_model.modules.constants import LONG, WAD
 from python_model.perp_market import PerpMarket
 
-SAMPLED = "One open position, at intervals along every chain and at its end"
+SAMPLED = "One open position, every 2,000 steps of a chain"
 NEVER = 10_000.0  # stands for the distance of a position that no price makes due
 MEASURES: Mapping[str, Measure] = {
     "leverage": Measure(

@@ -56,7 +56,7 @@ def histogram(distribution: dict[str, Any], name: str) -> str:
     figure, axes = _axes(HALF)
     axes.bar(range(len(counts)), counts, width=0.9, color=BAR)
     axes.set_xlim(-0.6, len(counts) - 0.4)
-    stride = -(-len(edges) // 18)
+    stride = -(-len(edges) // 20)
     axes.set_xticks([i + 0.5 for i in range(0, len(edges), stride)])
     axes.set_xticklabels([f"{edge:g}" for edge in edges[::stride]])
     if max(counts) > 0:

@@ -25,7 +25,7 @@ from lockstep.report.page import SECTIONS, page
 from lockstep.report.source import HIT, MISSED, PARTLY, UNREACHABLE, annotated, coloured
 from lockstep.report.summary import campaign_summary
 from lockstep.samples import MOST_MARKS, MOST_POINTS, Histogram, Mark, Measure, Series, kept
-from lockstep.tally import MOST_LINES, MOST_MOMENTS, Pace
+from lockstep.tally import MOST_LINES, MOST_MOMENTS, Pace, Tally
 
 MODEL = "tests/lockstep/toy_vault.py"
 TEXTS = {path: (ROOT / path).read_text() for path in (SOURCE, MODEL)}
@@ -333,12 +333,27 @@ def test_thinned_series_keep_their_extremes() -> None:
     points = [(float(i), 0.0) for i in range(50_000)]
     points[31_234], points[31_235] = (31_234.0, 99.0), (31_235.0, -99.0)
     marks = [Mark(float(i), 0.0, "odd" if i % 2 else "even") for i in range(5_001)]
-    line = kept(4, Series("s", "", "", points, marks))
+    line = kept(4, 50_000, Series("s", "", "", points, marks))
     assert len(line.series.points) <= MOST_POINTS
     assert {points[0], points[31_234], points[31_235], points[-1]} <= set(line.series.points)
     assert list(line.series.points) == sorted(line.series.points)
     assert len(line.series.marks) <= MOST_MARKS
     assert line.marked == {"even": 2_501, "odd": 2_500}
+
+
+def test_lines_of_the_longest_chains_are_kept_in_whatever_order_they_come() -> None:
+    lengths = {i: 1_000 + i % 3 for i in range(30)} | {30: 60}
+    lines = [kept(i, steps, Series("s", "", "", [])) for i, steps in lengths.items()]
+    forwards, backwards = Tally(ADAPTER), Tally(ADAPTER)
+    forwards._add_lines(lines)
+    for line in reversed(lines):
+        backwards._add_lines([line])
+    assert forwards.lines == backwards.lines
+    chosen = [line.chain for line in forwards.lines]
+    assert chosen == sorted([2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 1, 4])
+    short = Tally(ADAPTER)
+    short._add_lines([lines[30], lines[0]])
+    assert [line.chain for line in short.lines] == [0]
 
 
 def test_bins_hold_their_lower_edge_and_what_is_outside() -> None:
