@@ -501,7 +501,7 @@ class Generator:
         actor = one_of(rng, LPS)
         if self.system.pool.allowance[ADDRESSES[lp], ADDRESSES[actor]] < shares:
             actor = lp
-        return "redeem", actor, (max(shares, 1), lp, lp)
+        return "redeem", actor, (max(shares, 1), one_of(rng, (*LPS, ATTACKER)), lp)
 
     def transfer_shares(self, rng: random.Random) -> Drawn:
         sender, receiver = one_of(rng, LPS), one_of(rng, (*LPS, ATTACKER))
@@ -685,9 +685,9 @@ class Generator:
         return "create_market", ROLE_OF[self.system.factory.owner], (below(rng, 7),)
 
     def set_sequencer(self, rng: random.Random) -> Drawn:
-        """It stops, or comes back; or nobody knows when it did."""
+        """It stops, or comes back; or nobody knows when it did, or it is to be."""
         self.is_down = not self.is_down
-        since = self.at if rng.random() < 0.9 else 0
+        since = self.at if rng.random() < 0.8 else one_of(rng, (0, self.at + 60))
         rounds = (1, int(self.is_down), since, self.at, 1)
         return "set_sequencer", KEEPERS[0], rounds
 

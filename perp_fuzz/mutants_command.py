@@ -46,7 +46,12 @@ def perp_project(configs: Sequence[Config]) -> Project:
         },
         build=_build,
         configs=configs,
-        commutative=("_mul_div_down", "_mul_div_up", "_median_of_three"),
+        commutative=(
+            "_mul_div_down",
+            "_mul_div_up",
+            "_median_of_three",
+            "_fraction_of_notional_up",
+        ),
         inputs=sorted({*campaign, *_paths("contracts/**/*.vy", "contracts/**/*.vyi")}),
     )
 

@@ -263,6 +263,11 @@ class ViewChecks:
         for position_id in dict.fromkeys(ids):
             for name in OF_POSITION:
                 yield self._ask(lens, name, market, position_id)
+        for position_id in due[:2]:
+            # What its owner may no longer do.
+            owner = market._stored(position_id).owner
+            yield self._ask(lens, "preview_close", market, owner, position_id, 0)
+            yield self._ask(lens, "preview_reduce", market, owner, position_id, 1, MAX_UINT256)
         for action, actor, args in self._drawn(rng):
             caller = () if action == "open" else (ADDRESSES[actor],)
             yield self._ask(lens, f"preview_{action}", market, *caller, *args)

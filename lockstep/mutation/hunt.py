@@ -19,7 +19,8 @@ from lockstep.engines.base import open_engine
 from lockstep.step import Step
 
 LENGTHS = (100, 500, 2_000, 8_000)  # of the chains of a round; the last one stays
-WHOLE_EVERY = 500  # often: some mutants only views can show
+# Steps between two looks at everything, the chains in turn: some mutants only views can show.
+WHOLE_EVERY = (100, 1_000)
 
 KILLED, SURVIVED = "killed", "survived"
 
@@ -62,7 +63,7 @@ def hunt(adapter: Adapter, configs: Sequence[Config], seed: int, seconds: float)
     try:
         for chain, length, config in chains(configs, seed):
             number = chain
-            _run(adapter, config, length, tally)
+            _run(adapter, config, length, WHOLE_EVERY[chain % len(WHOLE_EVERY)], tally)
     except _TimeUp:
         pass
     except Mismatch as found:
@@ -85,7 +86,7 @@ class _Tally:
         self.aimed += sum(step.aim == "edge" for step in history)
 
 
-def _run(adapter: Adapter, config: Config, length: int, tally: _Tally) -> None:
+def _run(adapter: Adapter, config: Config, length: int, whole_every: int, tally: _Tally) -> None:
     """One chain. What was done is in the tally however it ends."""
     rng = random.Random(config["seed"])
     engine = open_engine("revm")
@@ -96,7 +97,7 @@ def _run(adapter: Adapter, config: Config, length: int, tally: _Tally) -> None:
 
     gc.disable()  # as in a campaign
     try:
-        checker = Checker(adapter, engine, config, WHOLE_EVERY, exact=False)
+        checker = Checker(adapter, engine, config, whole_every, exact=False)
         history = checker.history
         for size in batch_sizes(length):
             checker.batch(draw, size)
