@@ -172,7 +172,8 @@ class ViewChecks:
         due = self.lens.next_to_liquidate(market, 3)
         for position_id in due:
             closing = self.lens.preview_liquidate(market, position_id)
-            yield "due in part" if closing.holding.size else "due"
+            # Rare and different each time: worth more than one look in a chain.
+            yield f"due {position_id % 16}{' in part' if closing.holding.size else ''}"
             if closing.bad_debt:
                 yield "due and bankrupt"
         if len(due) > 1:

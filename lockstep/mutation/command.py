@@ -5,6 +5,7 @@ Exit codes: 0 every mutant killed or argued, 1 a survivor, or a reason that is r
 """
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -91,6 +92,8 @@ def run(
     if not console.is_terminal:
         console = Console(width=160, soft_wrap=True)
     started = time.monotonic()
+    # Whoever ends it otherwise than by Ctrl-C gets the same: no process is left, nothing is lost.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     contracts, model = all_mutants(project)
     reasons = read_reasons(reviewed, {item.id: item for item in (*contracts, *model)})
     chosen = choose(contracts, model, only, everything, seed)
