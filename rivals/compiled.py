@@ -6,7 +6,7 @@ from lockstep import abi
 from lockstep.compiler import compile_vyper
 from rivals.bugs import Bug, overrides
 from rivals.jobs import Job
-from rivals.vault.adapter import ROOT, SELECTORS, SOURCE, STATE
+from rivals.vault.adapter import EVENTS, ROOT, SELECTORS, SOURCE, STATE
 from rivals.vault.model import ORACLE, START_PRICE
 
 
@@ -17,4 +17,5 @@ def job(bug: Bug | None = None) -> Job:
     artifact = compile_vyper(SOURCE, root=ROOT, overrides={SOURCE: text})
     selectors = {name: code.hex() for name, code in {**SELECTORS, "state": STATE}.items()}
     initcode = artifact.initcode + abi.words(ORACLE, START_PRICE)
-    return Job(initcode.hex(), selectors, text, seed=0)
+    topics = {action: event.topic.hex() for action, event in EVENTS.items()}
+    return Job(initcode.hex(), selectors, topics, text, seed=0)

@@ -8,6 +8,7 @@ class Job(NamedTuple):
 
     initcode: str  # hex, with the arguments of the constructor
     selectors: dict[str, str]  # action -> hex
+    topics: dict[str, str]  # action -> hex of the topic of its event
     source: str  # the Vyper source, for who compiles himself
     seed: int
     steps: int = 0  # to run; 0 to run until a difference is found

@@ -54,6 +54,12 @@ class Checked:
         check_verdict(draw, reason, got)
         if not reason:
             same(draw, "return value", value, result)
+            logs = vault._computation.get_raw_log_entries()
+            events = [
+                ([topic.to_bytes(32, "big") for topic in topics], data)
+                for _, _, topics, data in logs
+            ]
+            same(draw, "events", [expect.event(draw, value)], events)
         user, identifier = ADDRESSES[actor], expect.position(draw, value)
         words = list(expect.model.state(user, identifier))
         same(draw, "state", words, vault.state(user, identifier))

@@ -27,12 +27,13 @@ class Vault:
 
     def __init__(self, job: Job) -> None:
         self.selectors = {name: bytes.fromhex(code) for name, code in job.selectors.items()}
+        self.topics = {name: bytes.fromhex(topic) for name, topic in job.topics.items()}
         self.model = Model()
         self.generator = Generator(self.model, job.aimed)
 
-    def draw(self, rng: Random) -> tuple[Draw, int | None, str]:
+    def draw(self, rng: Random, name: str = "") -> tuple[Draw, int | None, str]:
         """A step, the return value the model gives it, and the reason if it reverts."""
-        draw = self.generator.draw(rng)
+        draw = self.generator.draw(rng, name)
         action, actor, args, at, _ = draw
         self.model.now = at
         try:
@@ -42,6 +43,22 @@ class Vault:
 
     def calldata(self, draw: Draw) -> bytes:
         return b"".join([self.selectors[draw[0]], *[arg.to_bytes(32, "big") for arg in draw[2]]])
+
+    def event(self, draw: Draw, value: int | None) -> tuple[list[bytes], bytes]:
+        """Topics and data of the one event of a step that succeeds."""
+        action, actor, args, _, _ = draw
+        sender = int(ADDRESSES[actor], 16)
+        indexed: tuple[int, ...] = (sender,)
+        plain = args
+        if action == "set_price":
+            indexed = ()
+        elif action == "open":
+            indexed = (value or 0, sender)
+        elif action in ("close", "liquidate"):
+            indexed = args if action == "close" else (*args, sender)
+            plain = (value or 0,)
+        topics = [self.topics[action], *[word.to_bytes(32, "big") for word in indexed]]
+        return topics, b"".join([word.to_bytes(32, "big") for word in plain])
 
     def position(self, draw: Draw, value: int | None) -> int:
         """The position whose fields are compared after the step."""

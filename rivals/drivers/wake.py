@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
 from random import Random
+from typing import Any
 
 from wake.config import WakeConfig
 from wake.development.globals import random, set_config, set_current_test_id
@@ -26,6 +27,7 @@ from rivals.drivers.common import (
     same,
 )
 from rivals.jobs import Job, Measure
+from rivals.vault.generator import WEIGHTS
 from rivals.vault.model import ADDRESSES, DEPLOYER, START
 
 
@@ -39,9 +41,9 @@ class Checked:
         self.vault = Account(vault.address, chain)
         self.accounts = {name: Account(at, chain) for name, at in ADDRESSES.items()}
 
-    def step(self, rng: Random) -> None:
+    def step(self, rng: Random, name: str = "") -> None:
         expect = self.expect
-        draw, value, reason = expect.draw(rng)
+        draw, value, reason = expect.draw(rng, name)
         _, actor, _, at, _ = draw
         chain.set_next_block_timestamp(at)
         got = ""
@@ -53,6 +55,8 @@ class Checked:
         if not reason:
             output = b"" if value is None else value.to_bytes(32, "big")
             same(draw, "return value", output, tx.raw_return_value)
+            events = [(event.topics, event.data) for event in tx.raw_events]
+            same(draw, "events", [expect.event(draw, value)], events)
         data, words = expect.state(ADDRESSES[actor], expect.position(draw, value))
         same(draw, "state", words, self.vault.call(data))
 
@@ -68,18 +72,19 @@ def fuzz_test(job: Job) -> Measure:
         def pre_sequence(self) -> None:
             self.checked = Checked(job)
 
-        @flow()  # type: ignore[untyped-decorator]
-        def flow_step(self) -> None:
+        def one(self, name: str) -> None:
             nonlocal done
             done += 1
             if looking and job.seconds and time.process_time() - begun > job.seconds:
                 raise TimeoutError
-            self.checked.step(random)
+            self.checked.step(random, name)
 
         @invariant(period=500)  # type: ignore[untyped-decorator]
         def invariant_sums(self) -> None:
             assert self.checked.expect.model.broken_sums() == ""
 
+    for name, weight in WEIGHTS.items():
+        setattr(VaultTest, f"flow_{name}", flow(weight=weight)(flow_of(name)))
     sequences = max(1, job.steps // START_NEW) if job.steps else 10**6
     random.seed(job.seed)
     try:
@@ -95,6 +100,17 @@ def fuzz_test(job: Job) -> Measure:
     begun = time.process_time()
     left = shrunk(VaultTest)
     return measure._replace(shrink_seconds=time.process_time() - begun, left=left)
+
+
+def flow_of(name: str) -> Callable[[Any], None]:
+    """A flow for each action, as Wake's users write them; Wake draws by their weights."""
+
+    def run_flow(self: Any) -> None:
+        self.one(name)
+
+    run_flow.__name__ = f"flow_{name}"
+    run_flow.__annotations__ = {}  # Wake makes an argument for each of them
+    return run_flow
 
 
 def shrunk(test: type[FuzzTest]) -> int:

@@ -8,6 +8,14 @@ pragma solidity ^0.8.30;
 interface Vm {
     function prank(address) external;
     function warp(uint256) external;
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
+    function recordLogs() external;
+    function getRecordedLogs() external returns (Log[] memory);
     function envBytes(string calldata) external view returns (bytes memory);
 }
 
@@ -189,6 +197,7 @@ contract Handler is Ghost {
 
     Vm constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
     uint256 constant WILD = 16;
+    uint256 constant BLOCK = 16;
     IVault immutable vault;
     bool immutable aimed;
     uint256[] alive;
@@ -197,9 +206,10 @@ contract Handler is Ghost {
     constructor(IVault vault_, bool aimed_) {
         vault = vault_;
         aimed = aimed_;
+        vm.recordLogs();
     }
 
-    // What an aim began comes first. `wait` picks the seconds since the step before.
+    // What an aim began comes first. `wait` decides whether a block begins, and when.
     modifier first() {
         if (then_.length > 0) {
             Step memory step = then_[then_.length - 1];
@@ -292,7 +302,7 @@ contract Handler is Ghost {
             uint256 oldest = priced_at + MAX_AGE;
             if (oldest < at) oldest = at;
             oldest += off;
-            then_.push(Step(Action.SetPrice, ORACLE, price, 0, false, oldest + 1));
+            then_.push(Step(Action.SetPrice, ORACLE, price, 0, false, oldest));
             _do(Action.Close, owner, id, 0, false, oldest);
         } else if (which % 8 == 4) {
             _do(Action.Withdraw, user, balances[user] + off, 0, false, at);
@@ -312,7 +322,7 @@ contract Handler is Ghost {
         Position memory position = positions[id];
         uint256 target = price;
         if (position.size > 0) {
-            uint256 elapsed = at + 1 - position.opened_at;
+            uint256 elapsed = at - position.opened_at;
             uint256 fixed_ = (position.size * elapsed * HOLDING_RATE + WAD - 1) / WAD
                 + _partUp(position.size, MAINTENANCE_BPS);
             if (fixed_ <= position.margin + off) {
@@ -325,7 +335,7 @@ contract Handler is Ghost {
         if (target == price || _distance(target, price) * 10_000 > price * MAX_JUMP_BPS) {
             target = price + price * (which % 301) / 10_000;
         } else {
-            then_.push(Step(Action.Liquidate, _other(owner, who), id, 0, false, at + 1));
+            then_.push(Step(Action.Liquidate, _other(owner, who), id, 0, false, at));
         }
         _do(Action.SetPrice, ORACLE, target, 0, false, at);
     }
@@ -334,12 +344,12 @@ contract Handler is Ghost {
         uint256 margin = (size + MAX_LEVERAGE - 1) / MAX_LEVERAGE;
         if (margin < MIN_MARGIN) margin = MIN_MARGIN;
         uint256 needed = margin + _partUp(size, FEE_BPS);
-        then_.push(Step(Action.Close, user, next_id, 0, false, at + 2));
+        then_.push(Step(Action.Close, user, next_id, 0, false, at));
         if (needed > balances[user]) {
-            then_.push(Step(Action.Open, user, margin, size, is_long, at + 1));
+            then_.push(Step(Action.Open, user, margin, size, is_long, at));
             _do(Action.Deposit, user, needed - balances[user], 0, false, at);
         } else {
-            _do(Action.Open, user, margin, size, is_long, at + 1);
+            _do(Action.Open, user, margin, size, is_long, at);
         }
     }
 
@@ -390,9 +400,50 @@ contract Handler is Ghost {
         } else {
             require(ok, "the vault reverts, the ghost succeeds");
             if (step.action != Action.SetPrice) wanted = abi.encode(value);
+            _compareEvent(step, value);
         }
         require(keccak256(output) == keccak256(wanted), "reason or return value differs");
         _compare(vault.state(step.user, id), step.user, positions[id]);
+    }
+
+    event Deposited(address indexed user, uint256 amount);
+    event Withdrawn(address indexed user, uint256 amount);
+    event Funded(address indexed user, uint256 amount);
+    event PriceSet(uint256 price);
+    event Opened(
+        uint256 indexed id, address indexed owner, uint256 margin, uint256 size, bool is_long
+    );
+    event Closed(uint256 indexed id, uint256 payout);
+    event Liquidated(uint256 indexed id, address indexed keeper, uint256 reward);
+
+    function _compareEvent(Step memory step, uint256 value) internal {
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        require(logs.length == 1 && logs[0].emitter == address(vault), "event missing");
+        bytes32 user = bytes32(uint256(uint160(step.user)));
+        bytes memory topics;
+        bytes memory data = abi.encode(step.a);
+        if (step.action == Action.Deposit) {
+            topics = abi.encodePacked(Deposited.selector, user);
+        } else if (step.action == Action.Withdraw) {
+            topics = abi.encodePacked(Withdrawn.selector, user);
+        } else if (step.action == Action.Fund) {
+            topics = abi.encodePacked(Funded.selector, user);
+        } else if (step.action == Action.SetPrice) {
+            topics = abi.encodePacked(PriceSet.selector);
+        } else if (step.action == Action.Open) {
+            topics = abi.encodePacked(Opened.selector, value, user);
+            data = abi.encode(step.a, step.b, step.c);
+        } else {
+            data = abi.encode(value);
+            topics = step.action == Action.Close
+                ? abi.encodePacked(Closed.selector, step.a)
+                : abi.encodePacked(Liquidated.selector, step.a, user);
+        }
+        require(
+            keccak256(abi.encodePacked(logs[0].topics)) == keccak256(topics)
+                && keccak256(logs[0].data) == keccak256(data),
+            "event differs"
+        );
     }
 
     function _compare(uint256[14] memory got, address user, Position memory position)
@@ -416,8 +467,10 @@ contract Handler is Ghost {
     // -- draws -----------------------------------------------------------------------------------
 
     function _at(uint256 wait) internal view returns (uint256) {
+        if ((wait / 8) % BLOCK != 0) return time;
         uint256 pick = wait % 8;
-        return time + (pick < 4 ? 1 : pick < 6 ? 12 : pick < 7 ? 60 : 600);
+        if (pick == 0) return time + 1;
+        return time + (pick < 4 ? 12 : pick < 5 ? 60 : pick < 7 ? 600 : 1_800);
     }
 
     function _user(uint256 who) internal pure returns (address) {

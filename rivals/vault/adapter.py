@@ -34,6 +34,16 @@ OPENED = abi.Event(
 CLOSED = abi.Event("Closed(uint256 indexed id, uint256 payout)")
 LIQUIDATED = abi.Event("Liquidated(uint256 indexed id, address indexed keeper, uint256 reward)")
 
+EVENTS = {
+    "deposit": DEPOSITED,
+    "withdraw": WITHDRAWN,
+    "fund": FUNDED,
+    "set_price": PRICE_SET,
+    "open": OPENED,
+    "close": CLOSED,
+    "liquidate": LIQUIDATED,
+}
+
 SIGNATURES = {
     "deposit": "deposit(uint256)",
     "withdraw": "withdraw(uint256)",
@@ -45,6 +55,7 @@ SIGNATURES = {
 }
 STATE = abi.selector("state(address,uint256)")
 SELECTORS = {name: abi.selector(signature) for name, signature in SIGNATURES.items()}
+_step, _result = Step._make, ModelResult._make
 FIELDS = ("owner", "margin", "size", "entry", "opened_at", "is_long")
 GLOBALS = ("price", "priced_at", "pool", "fees", "open_interest", "held", "next_id")
 
@@ -78,10 +89,10 @@ class VaultTwin:
             value, log = self._run[action](sender, *args)
         except Revert as revert:
             reason = revert.args[0]
-            return ModelResult(False, abi.error_string(reason), [], reason, None, False)
+            return _result((False, abi.error_string(reason), [], reason, None, False))
         self._users.add(sender)
         output = b"" if value is None else value.to_bytes(32, "big")
-        return ModelResult(True, output, [log], "", value)
+        return _result((True, output, [log], "", value, True))
 
     def _deposit(self, sender: str, amount: int) -> tuple[int, Log]:
         return self.model.deposit(sender, amount), DEPOSITED(self.address, sender, amount)
@@ -217,7 +228,7 @@ class VaultAdapter:
         return VaultTwin(engine, self.artifact(), self.aimed)
 
     def generate(self, twin: Any, rng: random.Random) -> Step:
-        return Step(*twin.generator.draw(rng))
+        return _step(twin.generator.draw(rng))
 
 
 ADAPTER = VaultAdapter()

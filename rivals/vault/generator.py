@@ -36,7 +36,8 @@ WEIGHTS = {
     "liquidate": 3,
     "aim": 2,
 }
-WAITS = (1, 1, 1, 1, 12, 12, 60, 600)  # seconds since the step before
+BLOCK = 16  # steps of one block, about
+WAITS = (1, 12, 12, 12, 60, 600, 600, 1_800)  # seconds between two blocks
 WILD = 16  # one in so many steps takes an argument from anywhere
 USERS = [name for name in ADDRESSES if name != "oracle"]
 NAMES = {address: name for name, address in ADDRESSES.items()}
@@ -50,10 +51,10 @@ class Generator:
         self._alive: list[int] = []  # ids; the closed ones are dropped when they are met
         self._seen = 1
         self._then: list[Draw] = []  # second halves of aims
-        names = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
-        self._choices: list[Callable[[Random, int], Draw]] = [
-            getattr(self, f"_{name}") for name in names if aimed or name != "aim"
-        ]
+        self._draws: dict[str, Callable[[Random, int], Draw]] = {
+            name: getattr(self, f"_{name}") for name in WEIGHTS if aimed or name != "aim"
+        }
+        self._choices = [draw for name, draw in self._draws.items() for _ in range(WEIGHTS[name])]
         self._aims = (
             self._aim_liquidation,
             self._aim_leverage,
@@ -65,12 +66,17 @@ class Generator:
             self._aim_limit,
         )
 
-    def draw(self, rng: Random) -> Draw:
+    def draw(self, rng: Random, name: str = "") -> Draw:
+        """The next step; of the kind that the caller drew, if he draws by WEIGHTS himself."""
         if self._then:
             return self._then.pop()
         r = rng.random
-        choices = self._choices
-        return choices[int(r() * len(choices))](rng, self.model.now + WAITS[int(r() * 8)])
+        at, choices = self.model.now, self._choices
+        if r() * BLOCK < 1:
+            at += WAITS[int(r() * 8)]
+        if name:
+            return self._draws.get(name, self._open)(rng, at)
+        return choices[int(r() * len(choices))](rng, at)
 
     # -- plain ones --------------------------------------------------------------------------------
 
@@ -153,14 +159,14 @@ class Generator:
         if position is None:
             return self._set_price(rng, at)
         _, margin, size, entry, opened_at, is_long = position
-        fee = -(-size * (at + 1 - opened_at) * HOLDING_RATE // WAD)
+        fee = -(-size * (at - opened_at) * HOLDING_RATE // WAD)
         loss = margin - fee + (-size * MAINTENANCE_BPS // 10_000) + int(rng.random() * 2)
         # A loss is rounded up: this is the widest move with exactly that loss, where there is one.
         move = loss * entry // size if size else 0
         price = max(0, entry - move if is_long else entry + move)
         if loss < 0 or abs(price - model.price) * 10_000 > model.price * MAX_JUMP_BPS:
             return self._set_price(rng, at)
-        self._then.append(("liquidate", _other(rng, owner), (identifier,), at + 1, "edge"))
+        self._then.append(("liquidate", _other(rng, owner), (identifier,), at, "edge"))
         return "set_price", "oracle", (price,), at, "edge"
 
     def _aim_leverage(self, rng: Random, at: int) -> Draw:
@@ -176,8 +182,8 @@ class Generator:
         margin = max(MIN_MARGIN, -(-size // MAX_LEVERAGE))
         user = _user(rng)
         missing = margin - (-size * FEE_BPS // 10_000) - model.balances[ADDRESSES[user]]
-        opening: Draw = ("open", user, (margin, size, int(rng.random() * 2)), at + 1, "edge")
-        self._then.append(("close", user, (model.next_id,), at + 2, "edge"))
+        opening: Draw = ("open", user, (margin, size, int(rng.random() * 2)), at, "edge")
+        self._then.append(("close", user, (model.next_id,), at, "edge"))
         if missing <= 0:
             return opening
         self._then.append(opening)
@@ -186,7 +192,7 @@ class Generator:
     def _aim_age(self, rng: Random, at: int) -> Draw:
         identifier, owner = self._position(rng)
         oldest = max(at, self.model.priced_at + MAX_AGE) + int(rng.random() * 2)
-        self._then.append(("set_price", "oracle", (self.model.price,), oldest + 1, "valid"))
+        self._then.append(("set_price", "oracle", (self.model.price,), oldest, "valid"))
         return "close", owner, (identifier,), oldest, "edge"
 
     def _aim_withdrawal(self, rng: Random, at: int) -> Draw:

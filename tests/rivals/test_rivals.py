@@ -108,7 +108,10 @@ def test_calldata_by_hand_is_what_the_adapter_encodes() -> None:
     engine = open_engine("revm")
     twin = ADAPTER.new_twin(engine, {})
     for _ in range(200):
-        draw, value, _ = expect.draw(rng)
+        draw, value, reason = expect.draw(rng)
+        result = twin.execute_model(Step(*draw))
+        topics, data = expect.event(draw, value)
+        assert result.logs == ([] if reason else [(twin.address, tuple(topics), data)])
         assert twin.encode(Step(*draw)) == (
             ADDRESSES[draw[1]],
             twin.address,
