@@ -23,9 +23,14 @@ def batch_sizes(steps: int) -> Iterator[int]:
     """Sizes that sum to `steps`: small at first, so that what fails at once is seen at once."""
     done = 0
     while done < steps:
-        size = min(max(done, LEAST_BATCH), LARGEST_BATCH, steps - done)
+        size = batch_size(done, steps)
         done += size
         yield size
+
+
+def batch_size(done: int, steps: int) -> int:
+    """Of the next batch when `done` of `steps` are done."""
+    return min(max(done, LEAST_BATCH), LARGEST_BATCH, steps - done)
 
 
 class Checker:

@@ -6,9 +6,12 @@ from pathlib import Path
 import click
 
 from lockstep.adapter import Adapter, Config
+from lockstep.corpus import Corpus
 from lockstep.mutation.command import mutants_command as command_of
 from lockstep.mutation.project import Project, imported_files
+from lockstep.step import Step
 from perp_fuzz.adapter import PerpAdapter
+from perp_fuzz.corpus_command import SEEDS
 from perp_fuzz.deployment import CONTRACTS, ROOT, compile_contracts
 
 REVIEWED = Path(__file__).with_name("equivalent_mutants.toml")
@@ -28,11 +31,18 @@ def _build(codes: Mapping[str, bytes]) -> Adapter:
     return PerpAdapter(artifacts=artifacts)
 
 
+def _beginnings() -> list[tuple[Config, Sequence[Step]]]:
+    """Those that a campaign has, the shortest first."""
+    entries = sorted(Corpus(PerpAdapter(), [SEEDS]).entries, key=lambda entry: len(entry.steps))
+    return [(entry.config, entry.steps) for entry in entries]
+
+
 def perp_project(configs: Sequence[Config]) -> Project:
     """The market as mutation testing sees it."""
     campaign = imported_files(
         ROOT, "perp_fuzz.adapter", "lockstep.checker", "lockstep.engines.revm"
     )
+    sources = _paths("contracts/**/*.vy", "contracts/**/*.vyi")
     return Project(
         root=ROOT,
         contracts=_paths("contracts/*.vy", "contracts/modules/*.vy"),
@@ -52,7 +62,8 @@ def perp_project(configs: Sequence[Config]) -> Project:
             "_median_of_three",
             "_fraction_of_notional_up",
         ),
-        inputs=sorted({*campaign, *_paths("contracts/**/*.vy", "contracts/**/*.vyi")}),
+        inputs=sorted({*campaign, *sources, *_paths(f"{SEEDS.relative_to(ROOT)}/*.json")}),
+        beginnings=_beginnings,
     )
 
 

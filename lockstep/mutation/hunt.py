@@ -1,28 +1,34 @@
-"""Does a campaign notice? Chains of growing length, the configs in turn, up to a difference.
+"""Does a campaign notice? Chains up to a difference, and proof that it is the mutant's.
 
 Short chains first: most mutants show at once, and a fresh deployment costs less than the steps that
-reach far.
+reach far. Then those that begin with what is rare, then longer and longer ones.
 """
 
 import gc
 import random
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lockstep.adapter import Adapter, Config, Twin
 from lockstep.campaign import derived_seed
-from lockstep.checker import Checker, batch_sizes
+from lockstep.checker import Checker, batch_size
 from lockstep.compare import Mismatch
 from lockstep.engines.base import open_engine
 from lockstep.step import Step
 
 LENGTHS = (100, 500, 2_000, 8_000)  # of the chains of a round; the last one stays
+FOLLOWING = 20  # steps after a beginning
 # Steps between two looks at everything, the chains in turn: some mutants only views can show.
 WHOLE_EVERY = (100, 1_000)
+STUCK_SECONDS = 10  # of processor time, in which a batch ends hundreds of times over
 
 KILLED, SURVIVED = "killed", "survived"
+
+Beginning = tuple[Config, Sequence[Step]]  # a deployment, and steps that reach what is rare there
 
 
 class Verdict(NamedTuple):
@@ -38,73 +44,163 @@ class Verdict(NamedTuple):
     limit: float = 0.0  # seconds allowed
 
 
-class _TimeUp(Exception):
-    pass
+class Chain(NamedTuple):
+    """A deployment and what is done there: the first steps given, the others drawn."""
+
+    number: int
+    config: Config
+    beginning: Sequence[Step]
+    steps: int  # in all
+
+    @property
+    def whole_every(self) -> int:
+        return WHOLE_EVERY[self.number % len(WHOLE_EVERY)]
 
 
-def chains(configs: Sequence[Config], seed: int) -> Iterator[tuple[int, int, Config]]:
-    """(number, steps, config), without end."""
-    for number in count():
-        length = LENGTHS[min(number // len(configs), len(LENGTHS) - 1)]
-        own = {"seed": derived_seed(seed, number), "chain": number, "chains": 1}
-        yield number, length, {**configs[number % len(configs)], **own}
+class Trace(NamedTuple):
+    """A chain that failed, and every step of it."""
+
+    chain: Chain
+    steps: Sequence[Step]
 
 
-def hunt(adapter: Adapter, configs: Sequence[Config], seed: int, seconds: float) -> Verdict:
-    """Drives contract and model for at most `seconds`, deployments included.
+class TimeUp(Exception):
+    """The hunt is over."""
+
+
+class NeverEnds(Exception):
+    """A step goes on and on."""
+
+
+def chains(
+    configs: Sequence[Config], seed: int, beginnings: Sequence[Beginning] = ()
+) -> Iterator[Chain]:
+    """Those of a hunt, without end."""
+    number = count()
+
+    def chain(config: Config, steps: int, beginning: Sequence[Step] = ()) -> Chain:
+        i = next(number)
+        own = {"seed": derived_seed(seed, i), "chain": i, "chains": 1}
+        return Chain(i, {**config, **own}, beginning, steps)
+
+    for config in configs:
+        yield chain(config, LENGTHS[0])
+    for config, beginning in beginnings:
+        yield chain(config, len(beginning) + FOLLOWING, beginning)
+    for turn in count(1):
+        for config in configs:
+            yield chain(config, LENGTHS[min(turn, len(LENGTHS) - 1)])
+
+
+def hunt(adapter: Adapter, some: Iterator[Chain], seconds: float) -> tuple[Verdict, Trace | None]:
+    """Drives contract and model for at most `seconds`, deployments included; with the chain that
+    failed, if one did.
 
     Whatever stops the campaign counts: a difference, a deployment that fails, a generator that
-    cannot go on. That none of it happens without a mutant is checked before (see `runner`).
+    cannot go on, a step that never ends. That it does not happen without the mutant as well is for
+    `doubt` to say.
     """
     started = time.monotonic()
-    tally = _Tally(started + seconds)
-    number = -1
+    deadline = started + seconds
+    steps = aimed = 0
     outcome, kind, text = SURVIVED, "", ""
-    try:
-        for chain, length, config in chains(configs, seed):
-            number = chain
-            _run(adapter, config, length, WHOLE_EVERY[chain % len(WHOLE_EVERY)], tally)
-    except _TimeUp:
-        pass
-    except Mismatch as found:
-        outcome, kind, text = KILLED, found.kind, found.text
-    except Exception as error:
-        outcome, kind = KILLED, f"crash {type(error).__name__}"
-        text = f"the campaign cannot go on: {type(error).__name__}: {error}"
+    trace, number = None, -1
+    for chain in some:
+        history: list[Step] = []
+        number = chain.number
+        trace = Trace(chain, history)
+        try:
+            _run(adapter, chain, history, deadline)
+        except TimeUp:
+            trace = None
+        except Mismatch as found:
+            outcome, kind, text = KILLED, found.kind, found.text
+        except Exception as error:
+            outcome, kind = KILLED, f"crash {type(error).__name__}"
+            text = f"the campaign cannot go on: {type(error).__name__}: {error}"
+        steps += len(history)
+        aimed += sum(step.aim == "edge" for step in history)
+        if trace is None or outcome == KILLED:
+            break
     took = time.monotonic() - started
-    return Verdict(outcome, kind, text, number, tally.steps, tally.aimed, took, seconds)
+    found_in = trace if outcome == KILLED else None
+    return Verdict(outcome, kind, text, number, steps, aimed, took, seconds), found_in
 
 
-class _Tally:
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.steps = 0
-        self.aimed = 0
+def doubt(adapter: Adapter, trace: Trace) -> str:
+    """How the chain fails without the mutant, too; empty if it does not.
 
-    def add(self, history: Sequence[Step]) -> None:
-        self.steps += len(history)
-        self.aimed += sum(step.aim == "edge" for step in history)
+    `adapter` has no mutant. The chain is run as far as it went with one; then the very steps that
+    it had, if a mutant of the model led the generator to others.
+    """
+    chain, failed = trace.chain, list(trace.steps)
+    history: list[Step] = []
+    try:
+        _run(adapter, chain, history, steps=len(failed))
+        if history[: len(failed)] != failed:
+            history.clear()
+            again = chain._replace(beginning=failed, steps=len(failed))
+            _run(adapter, again, history)
+    except Mismatch as found:
+        return f"{found.kind}: {found.text}"
+    except Exception as error:
+        return f"the campaign cannot go on: {type(error).__name__}: {error}"
+    return ""
 
 
-def _run(adapter: Adapter, config: Config, length: int, whole_every: int, tally: _Tally) -> None:
-    """One chain. What was done is in the tally however it ends."""
-    rng = random.Random(config["seed"])
+def _run(
+    adapter: Adapter,
+    chain: Chain,
+    history: list[Step],
+    deadline: float | None = None,
+    steps: int | None = None,
+) -> None:
+    """The chain; if `steps` is given, up to the batch that would follow them. What was done is in
+    the history however it ends."""
+    rng = random.Random(chain.config["seed"])
     engine = open_engine("revm")
-    history: Sequence[Step] = ()
+    beginning = iter(chain.beginning)
 
     def draw(twin: Twin) -> Step:
+        for step in beginning:
+            return step
         return adapter.generate(twin, rng)
 
     gc.disable()  # as in a campaign
     try:
-        checker = Checker(adapter, engine, config, whole_every, exact=False)
-        history = checker.history
-        for size in batch_sizes(length):
-            checker.batch(draw, size)
-            if time.monotonic() > tally.deadline:
-                raise _TimeUp
-        checker.finish()
+        with _watched() as watch:
+            checker = Checker(adapter, engine, chain.config, chain.whole_every, exact=False)
+            checker.history = history
+            begun = len(chain.beginning)
+            while checker.steps < chain.steps and (steps is None or checker.steps <= steps):
+                watch()
+                end = begun if checker.steps < begun else chain.steps
+                checker.batch(draw, batch_size(checker.steps, end))
+                if checker.steps == begun:
+                    checker.whole()
+                if deadline is not None and time.monotonic() > deadline:
+                    raise TimeUp
+            checker.finish()
     finally:
-        tally.add(history)
         engine.close()
         gc.enable()
+
+
+@contextmanager
+def _watched() -> Iterator[Callable[[], None]]:
+    """Within it NeverEnds is raised when more processor time than `STUCK_SECONDS` has gone by since
+    the function that it gives was called."""
+
+    def stuck(*_: Any) -> None:
+        raise NeverEnds(f"{STUCK_SECONDS} s of processor time")
+
+    def watch() -> None:
+        signal.setitimer(signal.ITIMER_PROF, STUCK_SECONDS)
+
+    before = signal.signal(signal.SIGPROF, stuck)
+    try:
+        watch()
+        yield watch
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

@@ -30,6 +30,7 @@ def each(
     idle: Callable[[list[Any]], None] = lambda running: None,
 ) -> Iterator[Done]:
     """work(item) for each, as they finish. Who takes longer than limit(item) seconds is ended.
+    Raises RuntimeError when work raises.
 
     `idle` is told what is running whenever nothing has finished for ten seconds. Closing the
     iterator, or Ctrl-C, ends what is running.
@@ -75,12 +76,19 @@ def each(
 
 def _received(item: Any, connection: Connection) -> Done:
     try:
-        return Done(item, connection.recv())
+        value, failure = connection.recv()
     except EOFError:
         return Done(item, failure="died")
+    if failure:
+        raise RuntimeError(f"a worker process failed: {failure}")
+    return Done(item, value)
 
 
 def _work(work: Callable[[Any], Any], item: Any, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    connection.send(work(item))
+    try:
+        connection.send((work(item), ""))
+    except Exception as error:
+        connection.send((None, f"{type(error).__name__}: {error}"))
+        raise

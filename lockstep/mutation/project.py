@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lockstep.adapter import Adapter, Config
+from lockstep.step import Step
 
 
 class Project(NamedTuple):
@@ -25,6 +26,8 @@ class Project(NamedTuple):
     # Names of functions whose first two arguments may be exchanged: that is no mutant.
     commutative: Sequence[str] = ()
     unmutated: Sequence[str] = ()  # names of functions of the model that are no part of it
+    # Deployments, each with steps that reach what is rare there, that some chains begin with.
+    beginnings: Callable[[], Sequence[tuple[Config, Sequence[Step]]]] = tuple
 
 
 def imported_files(root: Path, *modules: str) -> list[str]:

@@ -2,17 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 from lockstep.errors import InputError
 from lockstep.mutation.compilation import InvalidMutant, compile_initcode, digest, tree_digest
-from lockstep.mutation.hunt import KILLED, Verdict, hunt
+from lockstep.mutation.hunt import KILLED, Beginning, Chain, Verdict, chains, doubt, hunt
 from lockstep.mutation.mutants import Mutant
 from lockstep.mutation.planting import code_digest, planted_code
-from lockstep.mutation.processes import Done, each
+from lockstep.mutation.processes import each
 from lockstep.mutation.project import Project
 from lockstep.mutation.python_source import Vocabulary, python_mutants
 from lockstep.mutation.results import Results
@@ -84,6 +84,7 @@ class Runner:
         self._texts: dict[str, str] = {}
         self._original: dict[str, bytes] = {}
         self._reached: dict[str, set[tuple[str, str]]] = {}
+        self._beginnings: Sequence[Beginning] = ()
 
     def run(self, mutants: Sequence[Mutant], least: Mapping[str, float]) -> list[Entry]:
         """What becomes of each, in their order. `least` has the seconds allowed for some by id,
@@ -214,21 +215,42 @@ class Runner:
             else:
                 entries[mutant.id] = Entry(mutant, verdict.outcome, "", verdict)
         if missing:
-            self._check_baseline()
+            self._beginnings = self.project.beginnings()
+            self._check_baseline(BASELINE_SECONDS)
             self.tell("hunted", 0, len(missing))
 
         def limit(mutant: Mutant) -> float:
             return least.get(mutant.id, self.seconds)
 
-        def work(mutant: Mutant) -> Verdict:
+        def work(mutant: Mutant) -> tuple[Verdict, str]:
             return self._hunt(mutant, codes[mutant.id].codes, limit(mutant))
 
-        workers = each(missing, work, self.processes, lambda item: limit(item) + GRACE_SECONDS)
-        for number, done in enumerate(workers, 1):
-            verdict = self._verdict(done, limit(done.item))
-            entries[done.item.id] = Entry(done.item, verdict.outcome, "", verdict)
-            self._hunted.put(done.item.id, verdict._asdict())
+        def longest(mutant: Mutant) -> float:
+            return 2 * limit(mutant) + GRACE_SECONDS  # a kill is looked into afterwards
+
+        number, again = 0, []
+        for done in each(missing, work, self.processes, longest):
+            if done.failure:
+                again.append(done.item)
+                continue
+            number += 1
+            self._keep(done.item, self._verdict(done.item, *done.value), entries)
             self.tell("hunted", number, len(missing))
+        if again:
+            # Nobody knows at which step: it has to happen twice, and never without a mutant.
+            self._check_baseline(self.seconds)
+        for done in each(again, work, 1, longest):
+            if done.failure:
+                text = "a step never ends" if done.failure == "hang" else "the process died"
+                took = limit(done.item)
+                verdict = Verdict(KILLED, done.failure, text, seconds=took, limit=took)
+            else:
+                verdict = self._verdict(done.item, *done.value)
+            self._keep(done.item, verdict, entries)
+
+    def _keep(self, mutant: Mutant, verdict: Verdict, entries: dict[str, Entry]) -> None:
+        entries[mutant.id] = Entry(mutant, verdict.outcome, "", verdict)
+        self._hunted.put(mutant.id, verdict._asdict())
 
     def _known(self, mutant: Mutant, seconds: float) -> Verdict | None:
         found = self._hunted.get(mutant.id)
@@ -239,30 +261,39 @@ class Runner:
             return verdict if verdict.seconds <= seconds else None
         return verdict if verdict.limit >= seconds else None
 
-    def _hunt(self, mutant: Mutant, codes: Mapping[str, bytes], seconds: float) -> Verdict:
+    def _hunt(
+        self, mutant: Mutant, codes: Mapping[str, bytes], seconds: float
+    ) -> tuple[Verdict, str]:
+        """The verdict; and how what killed it happens without it, too, if it does."""
         project = self.project
         adapter = project.build(codes)
         if codes:
-            return hunt(adapter, project.configs, self.seed, seconds)
-        with planted_code({mutant.file: mutant.apply(self._text(mutant.file))}):
-            return hunt(adapter, project.configs, self.seed, seconds)
+            verdict, trace = hunt(adapter, self._chains(), seconds)
+        else:
+            with planted_code({mutant.file: mutant.apply(self._text(mutant.file))}):
+                verdict, trace = hunt(adapter, self._chains(), seconds)
+        return verdict, doubt(project.build({}), trace) if trace else ""
+
+    def _chains(self) -> Iterator[Chain]:
+        return chains(self.project.configs, self.seed, self._beginnings)
 
     @staticmethod
-    def _verdict(done: Done, seconds: float) -> Verdict:
-        if done.failure:
-            text = "a step never ends" if done.failure == "hang" else "the process died"
-            return Verdict(KILLED, done.failure, text, seconds=seconds, limit=seconds)
-        verdict: Verdict = done.value
+    def _verdict(mutant: Mutant, verdict: Verdict, doubts: str) -> Verdict:
+        if doubts:
+            raise InputError(
+                f"chain {verdict.chain}, which kills mutant {mutant.id}, fails without it, too: "
+                f"{doubts}; repair that first"
+            )
         return verdict
 
-    def _check_baseline(self) -> None:
+    def _check_baseline(self, seconds: float) -> None:
         """Without a mutant nothing may be found, or every mutant would be 'killed'."""
         self.tell("baseline", 0, 1)
-        project = self.project
-        verdict = hunt(project.build({}), project.configs, self.seed, BASELINE_SECONDS)
+        adapter = self.project.build({})
+        verdict, _ = hunt(adapter, self._chains(), seconds)
         if verdict.outcome == KILLED:
             raise InputError(
-                f"without a mutant the campaign finds {verdict.kind}: {verdict.text}; "
+                f"without a mutant chain {verdict.chain} finds {verdict.kind}: {verdict.text}; "
                 "repair that first"
             )
 

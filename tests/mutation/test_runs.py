@@ -2,24 +2,37 @@
 
 import json
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from lockstep.adapter import Config
+from lockstep.engines.base import GENESIS_TIME, Engine
 from lockstep.errors import InputError
+from lockstep.mutation import hunt as hunt_module
 from lockstep.mutation import runner as runner_module
 from lockstep.mutation.command import mutants_command, run
-from lockstep.mutation.hunt import KILLED, SURVIVED, hunt
+from lockstep.mutation.hunt import KILLED, SURVIVED, chains, doubt, hunt
 from lockstep.mutation.mutants import Mutant
 from lockstep.mutation.planting import NothingPlanted, planted_code
 from lockstep.mutation.processes import each
 from lockstep.mutation.project import Project, imported_files
 from lockstep.mutation.review import entry_text, read_reasons
 from lockstep.mutation.runner import DUPLICATE, SAME, Entry, Runner, Unfinished, all_mutants
+from lockstep.step import ModelResult, Step
 from tests.mutation import purse_model
-from tests.mutation.purse import CONTRACT, MODEL, ROOT, PurseAdapter, purse_project
+from tests.mutation.purse import (
+    ACTORS,
+    CONTRACT,
+    MODEL,
+    ROOT,
+    PurseAdapter,
+    PurseTwin,
+    purse_project,
+)
 
 CONTRACTS, OF_MODEL = all_mutants(purse_project())
 
@@ -33,6 +46,7 @@ EDGE = the("edge", 'assert amount < LARGEST, "too much"')
 EQUIVALENT = the("relational", "if i >= 1:")  # i is never 2
 UNUSED = the("arithmetic", "return (x * y)", [m for m in CONTRACTS if m.function == "_div_down"])
 IN_MODEL = the("edge", '_require(amount < self.largest, "too much")', OF_MODEL)
+NOT_CALLED = next(item for item in OF_MODEL if item.function == "_div_down")
 CHOSEN = [OBVIOUS, EDGE, EQUIVALENT, UNUSED, IN_MODEL]
 
 
@@ -128,14 +142,96 @@ def test_nothing_is_hunted_when_the_campaign_fails_without_a_mutant(project: Pro
         entries_of(project, [OBVIOUS])
 
 
-def test_a_campaign_that_cannot_go_on_counts_as_noticed() -> None:
-    class Failing(PurseAdapter):
-        def generate(self, twin: Any, rng: Any) -> Any:
-            raise IndexError("nothing to draw from")
+class _Late(PurseTwin):
+    """Its model says something wrong of the contract, though not at once."""
 
-    verdict = hunt(Failing({}), ({},), 1, 1)
-    assert verdict.outcome == KILLED
-    assert verdict.kind == "crash IndexError"
+    def execute_model(self, step: Step) -> ModelResult:
+        result = super().execute_model(step)
+        self.done = getattr(self, "done", 0) + 1
+        return result._replace(output=b"wrong") if self.done == 400 else result
+
+
+class _LateAdapter(PurseAdapter):
+    def new_twin(self, engine: Engine, config: Config) -> PurseTwin:
+        return _Late(engine, self.codes)
+
+
+def test_what_fails_without_the_mutant_too_kills_nobody(
+    tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However deep: the first check does not get so far."""
+    monkeypatch.setattr(runner_module, "BASELINE_SECONDS", 0)
+    late = project._replace(build=_LateAdapter)
+    for mutant in (EQUIVALENT, NOT_CALLED):
+        runner = Runner(late, 1, 5, 1, told)
+        with pytest.raises(InputError, match=f"kills mutant {mutant.id}, fails without it, too"):
+            runner.run([mutant], {})
+        assert runner._known(mutant, 5) is None
+    command = mutants_command(lambda: late, tmp_path / "none.toml")
+    result = CliRunner().invoke(command, ["--only", EQUIVALENT.id, "--limit", "5"])
+    assert result.exit_code == 2
+    assert "fails without it, too" in result.output
+    # What differs before is the mutant's.
+    assert [entry.outcome for entry in entries_of(late, [OBVIOUS, IN_MODEL])] == [KILLED, KILLED]
+
+
+class _Failing(PurseAdapter):
+    def generate(self, twin: Any, rng: Any) -> Any:
+        raise IndexError("nothing to draw from")
+
+
+class _Stuck(PurseAdapter):
+    def generate(self, twin: Any, rng: Any) -> Any:
+        while True:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("adapter", "kind"), [(_Failing, "crash IndexError"), (_Stuck, "crash NeverEnds")]
+)
+def test_a_campaign_that_cannot_go_on_counts_as_noticed(
+    adapter: type[PurseAdapter], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hunt_module, "STUCK_SECONDS", 0.2)
+    verdict, trace = hunt(adapter({}), chains(({},), 1), 5)
+    assert (verdict.outcome, verdict.kind) == (KILLED, kind)
+    assert trace is not None
+    assert kind.split()[1] in doubt(adapter({}), trace)
+    assert doubt(PurseAdapter({}), trace) == ""
+
+
+def test_chains_begin_with_what_is_given_after_the_first_round() -> None:
+    step = Step("save", "saver_0", (7,), 10**9)
+    some = list(islice(chains(({"a": 1}, {"a": 2}), 1, [({"a": 2}, [step])]), 5))
+    assert [(chain.number, len(chain.beginning)) for chain in some] == [
+        (0, 0),
+        (1, 0),
+        (2, 1),
+        (3, 0),
+        (4, 0),
+    ]
+    assert [chain.config["a"] for chain in some] == [1, 2, 2, 1, 2]
+    assert [chain.steps for chain in some] == [100, 100, 21, 500, 500]
+
+
+def test_everything_is_looked_at_where_a_beginning_ends() -> None:
+    looks = []
+
+    class Looked(PurseTwin):
+        def views(self) -> Any:
+            looks.append(self.now)
+            return super().views()
+
+    class LookedAdapter(PurseAdapter):
+        def new_twin(self, engine: Engine, config: Config) -> PurseTwin:
+            return Looked(engine, self.codes)
+
+    begin = [Step("save", who, (7,), GENESIS_TIME + i) for i, who in enumerate(ACTORS)]
+    some = islice(chains(({},), 1, [({}, begin)]), 1, 2)
+    verdict, _ = hunt(LookedAdapter({}), some, 5)
+    assert verdict.steps == 23
+    assert looks[0] == GENESIS_TIME + 2
+    assert len(looks) == 2
 
 
 def test_who_never_ends_is_ended() -> None:
@@ -149,6 +245,11 @@ def test_who_never_ends_is_ended() -> None:
     assert done[30.0].failure == "hang"
     assert done[0.1].failure == "died"
     assert done[0.0].value == 0.0
+
+
+def test_who_fails_is_no_result() -> None:
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        list(each([0], lambda number: 1 // number, 1))
 
 
 def test_code_is_planted_in_functions_and_properties_for_a_while() -> None:
