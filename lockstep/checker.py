@@ -188,7 +188,7 @@ class Checker:
                 raise word_mismatch(self.twin, address, slot, value, storage(address, slot))
 
     def _invariants(self, result: ModelResult) -> None:
-        if result.changed:
+        if result.changed and self._each:
             # What holds on a state goes on holding while nothing changes it.
             about = self._about()
             due = self._due.get(about)

@@ -93,7 +93,7 @@ def measure(figures: Figures, rounds: int, seconds: int, console: Console) -> No
         return
     hunters = [tool for tool in present if tool.hunts]
     figures.hunts = hunts(hunters, BUGS, SEEDS, seconds, True, tell)
-    plain = [tool for tool in hunters if tool.key != "boa" and tool.variant != "drawn"]
+    plain = [tool for tool in hunters if tool.key != "boa" and tool.variant != "rules"]
     figures.unaimed = hunts(plain, UNAIMED, 1, seconds, False, tell)
     figures.shrinks = shrinks([tool for tool in hunters if tool.shrinks], SEEDS, seconds, tell)
 

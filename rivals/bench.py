@@ -87,6 +87,8 @@ def hunts(
             for bug in bugs
             for seed in range(seeds)
         ]
+        how = "" if aimed else ", without aims"
+        tell(f"{tool.name}{how}: at most {len(jobs) * seconds:g} s")
         measures = list(run(tool, jobs))
         own: dict[str, Hunt] = {}
         for i, bug in enumerate(bugs):
@@ -95,7 +97,6 @@ def hunts(
             own[bug.id] = Hunt(times, [item.steps for item in part])
         found[tool.name] = own
         count = sum(hunt.median() is not None for hunt in own.values())
-        how = "" if aimed else " without aims"
         tell(f"{tool.name}{how}: {count} of {len(bugs)} bugs")
     return found
 

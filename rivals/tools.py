@@ -10,7 +10,9 @@ class Tool(NamedTuple):
     home: str  # environment in .rivals; "" for this one
     variant: str
     steps: int  # of one round: a second or two
-    target: float = 0.0  # Ringfence should be at least so many times as fast
+    # Ringfence should be at least so many times as fast as the tool in the way it is used; what
+    # leaves something out to be faster has none.
+    target: float = 0.0
     hunts: bool = True  # looks for the bugs too
     shrinks: bool = False
     values: str = "yes"  # whether it shrinks values too
@@ -18,6 +20,15 @@ class Tool(NamedTuple):
 
 TOOLS = (
     Tool("ringfence", "Ringfence `lockstep`", "ringfence", "", "", 60_000, shrinks=True),
+    Tool(
+        "ringfence",
+        "Ringfence, one step at a time",
+        "ringfence",
+        "",
+        "one at a time",
+        40_000,
+        hunts=False,
+    ),
     Tool(
         "wake",
         "Wake 5 FuzzTest",
@@ -28,6 +39,15 @@ TOOLS = (
         2,
         shrinks=True,
         values="no",
+    ),
+    Tool(
+        "wake",
+        "Wake 5 FuzzTest, state at times",
+        "wake",
+        "wake",
+        "fuzz test, state at times",
+        25_000,
+        hunts=False,
     ),
     Tool("wake", "Wake 5, plain loop", "wake", "wake", "loop", 30_000, hunts=False),
     Tool(
@@ -43,17 +63,8 @@ TOOLS = (
     ),
     Tool("foundry", "Foundry, dictionary off", "foundry", "foundry", "dictionary off", 15_000),
     Tool("foundry", "Foundry, coverage-guided", "foundry", "foundry", "coverage", 10_000),
-    Tool(
-        "hypothesis",
-        "Hypothesis, every choice drawn",
-        "hypothesis",
-        "",
-        "drawn",
-        2_000,
-        10,
-        shrinks=True,
-    ),
-    Tool("hypothesis", "Hypothesis, a seed a step", "hypothesis", "", "seeded", 5_000, 10),
+    Tool("hypothesis", "Hypothesis, rules", "hypothesis", "", "rules", 2_000, 10, shrinks=True),
+    Tool("hypothesis", "Hypothesis, a seed a step", "hypothesis", "", "seeded", 5_000),
     Tool("boa", "titanoboa, plain loop", "boa", "boa", "loop", 400, 80, hunts=False),
     Tool(
         "boa",

@@ -121,7 +121,6 @@ class RevmEngine:
         self._calls += 1
         if self._calls >= self._compact_every and not self._checkpoints:
             self._compact()
-        evm = self._evm
         try:
             got = self._message_call(sender, to, data, None, self._gas)
         except RuntimeError as error:
@@ -130,6 +129,7 @@ class RevmEngine:
             # The text ends with the data: nothing needs to be decoded to compare it.
             text = str(error)
             return text.startswith("Revert {") and text.endswith(_ends_with(output))
+        evm = self._evm
         evm.reset_transient_storage()
         if not ok or got != output:
             return False
@@ -138,10 +138,13 @@ class RevmEngine:
         found = result.logs
         if len(found) != len(logs):
             return False
-        lower = self._lower
-        for log, (address, topics, body) in zip(found, logs, strict=True):
+        for log, (address, topics, body) in zip(found, logs):  # noqa: B905 - strict takes time
             got_topics, got_body = log.data
-            if got_body != body or tuple(got_topics) != topics or lower[log.address] != address:
+            if (
+                got_body != body
+                or tuple(got_topics) != topics
+                or self._lower[log.address] != address
+            ):
                 return False
         return True
 

@@ -31,7 +31,7 @@ EXAMPLE = 50  # steps of an example, Hypothesis's own default
 
 
 class Checked:
-    """One deployment; `step` compares verdict, reason, return value and state."""
+    """One deployment; `step` compares verdict, reason, return value, event and state."""
 
     def __init__(self, job: Job, deployer: Any) -> None:
         self.expect = Vault(job)

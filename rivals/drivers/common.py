@@ -17,6 +17,8 @@ from rivals.vault.model import ADDRESSES, Model, Revert
 MARK = "measure: "  # the tools print lines of their own
 START_NEW = 1_000  # steps between two fresh deployments, where a tool does not decide it itself
 
+BATCH = 256  # steps after which Ringfence compares the words that they touched
+
 
 class Difference(Exception):
     """Model and contract differ."""

@@ -1,12 +1,16 @@
 """Hypothesis stateful on the same engine, through the same adapter and the same comparison.
 
-"drawn": every choice of the generator is one of Hypothesis, which then shrinks values too.
-"seeded": one choice a step, a seed; the fastest way, and all it can shrink is the list of steps.
+"rules": a rule for each action, as its users write them; whatever the generator draws is an
+argument of the rule, so that Hypothesis shrinks values too.
+"seeded": one rule with one argument, a seed; the fastest way there is, but all it can shrink is the
+list of steps.
 """
 
 import time
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from io import StringIO
+from itertools import cycle
 from random import Random
 from typing import Any
 
@@ -21,21 +25,42 @@ from lockstep.engines.base import open_engine
 from rivals.drivers.common import main
 from rivals.jobs import Job, Measure
 from rivals.vault.adapter import SOURCE, VaultAdapter
+from rivals.vault.generator import WEIGHTS
 
 BITS = 32
 UNIT = st.integers(0, 2**BITS - 1)
 LENGTH = 100  # steps of an example
+ARGUMENTS = {  # mostly enough; a generator that asks for more gets the first again
+    "deposit": 4,
+    "withdraw": 5,
+    "fund": 5,
+    "set_price": 6,
+    "open": 8,
+    "close": 6,
+    "liquidate": 9,
+    "aim": 7,
+}
 
 
-class Choices(Random):
-    """A source of randomness that asks Hypothesis."""
+class Arguments(Random):
+    """A source of randomness that gives what Hypothesis drew, in a circle."""
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, units: Iterable[int]) -> None:
         super().__init__(0)
-        self._draw = data.draw
+        self._next = cycle(units).__next__
 
     def random(self) -> float:
-        return float(self._draw(UNIT) / 2**BITS)
+        return self._next() * 2.0**-BITS
+
+
+def rule_of(name: str) -> Callable[..., None]:
+    """A rule for an action."""
+
+    @rule(units=st.tuples(*[UNIT] * ARGUMENTS[name]))
+    def one_action(self: Any, units: tuple[int, ...]) -> None:
+        self.one(Arguments(units), name)
+
+    return one_action
 
 
 def settings_of(job: Job) -> settings:
@@ -66,14 +91,14 @@ def run(job: Job) -> Measure:
             self.engine = open_engine("revm")
             self.checker = Checker(adapter, self.engine, {}, 0)
 
-        def one(self, rng: Random) -> None:
+        def one(self, rng: Random, name: str = "") -> None:
             nonlocal done, left, found, found_after
             spent = time.process_time() - begun
             if job.seconds and spent > job.seconds and not found:
                 raise KeyboardInterrupt  # the one thing Hypothesis does not look into
             done += not found
             try:
-                self.checker.step(adapter.generate(self.checker.twin, rng))
+                self.checker.step(adapter.generate(self.checker.twin, rng, name))
             except Mismatch as mismatch:
                 found_after = found_after or time.process_time() - begun
                 found = found or mismatch.text
@@ -88,12 +113,13 @@ def run(job: Job) -> Measure:
         def step(self, number: int) -> None:
             self.one(Random(number))
 
-    class Drawn(Machine):
-        @rule(data=st.data())
-        def step(self, data: Any) -> None:
-            self.one(Choices(data))
+    class Rules(Machine):
+        pass
 
-    machine = seeded(job.seed)(Seeded if job.variant == "seeded" else Drawn)
+    for name, weight in WEIGHTS.items():
+        for i in range(weight):  # Hypothesis draws all rules equally often
+            setattr(Rules, f"{name}_{i}", rule_of(name))
+    machine = seeded(job.seed)(Seeded if job.variant == "seeded" else Rules)
     try:
         with redirect_stdout(StringIO()):  # the steps of the failure
             run_state_machine_as_test(machine, settings=settings_of(job))

@@ -1,11 +1,19 @@
-"""Ringfence itself: a campaign as `lockstep` runs it, generation and comparison included."""
+"""Ringfence itself: a campaign as `lockstep` runs it, generation and comparison included.
 
+"one at a time": the same twin, every step compared before the next is drawn, as its rivals do.
+"""
+
+import gc
 import time
+from collections.abc import Callable
+from random import Random
 
-from lockstep.campaign import LENGTH, Plan, run_campaign
+from lockstep.campaign import WHOLE_EVERY, Plan, run_campaign
+from lockstep.checker import Checker
+from lockstep.compare import Mismatch
 from lockstep.engines.base import open_engine
 from lockstep.shrink import shrink
-from rivals.drivers.common import main
+from rivals.drivers.common import START_NEW, Difference, main, repeat
 from rivals.jobs import Job, Measure
 from rivals.vault.adapter import SOURCE, VaultAdapter
 
@@ -15,6 +23,8 @@ FOREVER = 10**7  # steps
 def run(job: Job) -> Measure:
     adapter = VaultAdapter({SOURCE: job.source}, job.aimed)
     adapter.artifact()  # compiled before the clock starts, as for everybody
+    if job.variant == "one at a time":
+        return one_at_a_time(job, adapter)
     processes = 2 if job.variant == "two processes" else 1
     begun, wall = time.process_time(), time.perf_counter()
     done = 0
@@ -26,8 +36,7 @@ def run(job: Job) -> Measure:
             raise TimeoutError
 
     found = None
-    length = min(LENGTH, job.steps // processes) if job.steps else LENGTH
-    plan = Plan(adapter, job.steps or FOREVER, job.seed, length=length)
+    plan = Plan(adapter, job.steps or FOREVER, job.seed, length=START_NEW)
     try:
         result = run_campaign(plan, processes, tick)
     except TimeoutError:
@@ -45,6 +54,27 @@ def run(job: Job) -> Measure:
     engine.close()
     spent = time.process_time() - begun
     return measure._replace(shrink_seconds=spent, left=len(shrunk.steps))
+
+
+def one_at_a_time(job: Job, adapter: VaultAdapter) -> Measure:
+    rng = Random(job.seed)
+
+    def start() -> Callable[[], None]:
+        checker = Checker(adapter, open_engine("revm"), {}, WHOLE_EVERY)
+
+        def step() -> None:
+            try:
+                checker.step(adapter.generate(checker.twin, rng))
+            except Mismatch as mismatch:
+                raise Difference(mismatch.text) from None
+
+        return step
+
+    gc.disable()  # as in a campaign
+    try:
+        return repeat(job, start, START_NEW)
+    finally:
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from lockstep.campaign import Plan, run_campaign
+from lockstep.checker import LARGEST_BATCH
 from lockstep.engines.base import open_engine
 from lockstep.errors import InputError
 from lockstep.step import Step
@@ -17,7 +18,16 @@ from rivals.__main__ import chosen, main
 from rivals.bench import Hunt, Rate, Shrink
 from rivals.bugs import BUGS, Bug, overrides
 from rivals.compiled import job
-from rivals.drivers.common import Difference, Vault, check_verdict, repeat, revert_reason
+from rivals.drivers import hypothesis, ringfence
+from rivals.drivers.common import (
+    BATCH,
+    START_NEW,
+    Difference,
+    Vault,
+    check_verdict,
+    repeat,
+    revert_reason,
+)
 from rivals.foundry.handler import handler, selectors
 from rivals.tools import TOOLS
 from rivals.vault.adapter import ADAPTER, SIGNATURES, VaultAdapter
@@ -101,6 +111,31 @@ def test_a_driver_stops_at_the_first_difference_or_when_its_steps_are_done() -> 
     found = repeat(job()._replace(steps=250), lambda: FakeVault("fund").step, 100)
     assert found.steps < 250
     assert "nonsense" in found.found
+
+
+def test_ringfence_finds_a_bug_in_batches_and_one_step_at_a_time() -> None:
+    (bug,) = (bug for bug in BUGS if bug.id == "fee-down")
+    for variant in ("", "one at a time"):
+        found = ringfence.run(job(bug)._replace(variant=variant, seed=1))
+        assert "fees: expected" in found.found, variant
+        clean = ringfence.run(job()._replace(variant=variant, seed=1, steps=START_NEW + 100))
+        assert (clean.steps, clean.found) == (START_NEW + 100, ""), variant
+
+
+@pytest.mark.parametrize("variant", ["rules", "seeded"])
+def test_hypothesis_finds_a_bug(variant: str) -> None:
+    (bug,) = (bug for bug in BUGS if bug.id == "fee-down")
+    assert hypothesis.run(job(bug)._replace(variant=variant, seed=1)).found
+    clean = hypothesis.run(job()._replace(variant=variant, seed=1, steps=200))
+    assert (clean.steps, clean.found) == (200, "")
+
+
+def test_every_action_is_a_rule_of_hypothesis() -> None:
+    assert hypothesis.ARGUMENTS.keys() == WEIGHTS.keys()
+
+
+def test_wake_compares_words_at_times_as_often_as_ringfence() -> None:
+    assert BATCH == LARGEST_BATCH
 
 
 def test_calldata_by_hand_is_what_the_adapter_encodes() -> None:
