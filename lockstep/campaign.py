@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lockstep.adapter import Adapter, Config, Twin
-from lockstep.case import Case, write_case, write_failure
+from lockstep.case import Case, writable, write_case, write_failure
 from lockstep.checker import Checker, batch_sizes
 from lockstep.compare import Mismatch
 from lockstep.corpus import Corpus, Finds, is_short
@@ -251,7 +251,7 @@ def investigate(
         engine.close()
     if shrunk is None:
         text = f"{found.text} (it did not recur on replay: model or generator keep hidden state)"
-        case = Path(directory) / f"not_recurring_chain_{found.chain}.json"
+        case = writable(directory) / f"not_recurring_chain_{found.chain}.json"
         steps, config, engine_name = found.steps, found.config, found.engine
         write_case(case, Case(adapter.import_path, config, steps, engine_name, found.kind, text))
         return found._replace(text=text, case=str(case))

@@ -7,6 +7,7 @@ reads it brings the adapter. A regression test can be read as a case too, withou
 import ast
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,11 +62,23 @@ def write_failure(
     engine: str,
     directory: str | Path,
 ) -> tuple[Path, Path]:
-    """A failure as a regression test and, beside it, as a case."""
-    case = Path(directory) / f"{identifier(adapter, config, steps, mismatch.kind)}.json"
+    """A failure as a regression test and, beside it, as a case; in a new folder for temporary files
+    if it cannot be written where it should be."""
+    directory = writable(directory)
+    case = directory / f"{identifier(adapter, config, steps, mismatch.kind)}.json"
     kind, text = mismatch.kind, mismatch.text
     write_case(case, Case(adapter.import_path, config, list(steps), engine, kind, text))
     return write_regression(adapter, config, steps, mismatch, engine, directory), case
+
+
+def writable(directory: str | Path) -> Path:
+    """The folder, made if need be, or one in which a failure is not lost."""
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="lockstep-"))
+    return Path(directory)
 
 
 def checksum(content: dict[str, Any]) -> str:

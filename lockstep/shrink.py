@@ -8,6 +8,7 @@ that has to hit it is then found again on the model, where its answer turns (`_a
 """
 
 import gc
+import math
 import re
 import time
 from collections import Counter
@@ -94,7 +95,8 @@ class Shrinker:
     def __init__(self, adapter: Adapter, stage: Stage, seconds: float) -> None:
         self._adapter = adapter
         self._stage = stage
-        self._deadline = time.monotonic() + seconds
+        self._seconds = seconds
+        self._deadline = math.inf
         self._later = {f"invariant {item.id}" for item in adapter.invariants if item.every > 1}
         self._knobs: list[Knob] = []
         self._refuted: set[int] = set()  # hashes of candidates that do not fail the same way
@@ -111,6 +113,7 @@ class Shrinker:
         if replay.mismatch is None:
             return False
         self._stage.verify(items, replay)
+        self._deadline = time.monotonic() + self._seconds
         self.failure = self._failure(replay.mismatch, replay)
         self._keep(replay)
         return True

@@ -127,6 +127,11 @@ class PerpTwin:
         return self.words.everything()
 
     def views(self) -> Iterable[View]:
+        yield from self.state_views()
+        yield from self._view_checks()
+
+    def state_views(self) -> Iterable[View]:
+        """The first of them: each reads state, none tries a transaction."""
         market, pool = self.market, self.system.pool
         yield from _views(market.address, _VIEWS_OF_MARKET, market)
         for position_id in self.live[-8:]:
@@ -173,7 +178,6 @@ class PerpTwin:
                 expected = abi.word(getattr(pool, name)(amount))
                 yield pool.address, encode(amount), expected, f"{name}({amount})"
         yield pool.address, _TOTAL_ASSETS(), abi.word(pool.totalAssets()), "totalAssets()"
-        yield from self._view_checks()
 
     def states(self) -> Iterable[str]:
         return self._view_checks.states()

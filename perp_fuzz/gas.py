@@ -272,7 +272,7 @@ class World:
         opened = [i for i in range(1, count + 1) if self.market._positions[i] is not None]
         self.twin.live[:] = opened[:: len(opened) // 20 + 1]
         sender: list[str]
-        for address, data, expected, label, *sender in self.twin.views():
+        for address, data, expected, label, *sender in self.twin.state_views():
             outcome = self.engine.view(address, data, *sender)
             if outcome.ok is isinstance(expected, Refusal) or outcome.output != expected:
                 raise RuntimeError(f"the copied state differs from the model in {label}")

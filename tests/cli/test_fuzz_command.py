@@ -200,7 +200,10 @@ def test_the_report_holds_what_was_shown(
     report = json.loads((tmp_path / "report.json").read_text())
     shown = io.StringIO()
     Console(file=shown, width=160).print(render(report), highlight=False, markup=False)
-    assert figures(shown.getvalue()) == figures(result.out)[: len(figures(shown.getvalue()))]
+    printed = re.sub(
+        r"(?m)^[\d,]+ steps, \d+%, .*$", "", result.out
+    )  # progress, if it took long enough
+    assert figures(shown.getvalue()) == figures(printed)[: len(figures(shown.getvalue()))]
     assert report["steps"] == sum(action["steps"] for action in report["actions"].values()) == 1500
     assert report["chains"] == 3
     assert report["divergence"] is None

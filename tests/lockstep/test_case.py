@@ -178,3 +178,13 @@ def test_the_story_says_who_did_what_when_and_what_each_side_answered(tmp_path: 
         f"             FeeTaken(fee=0) from {address}  <--",
         f"             Closed(id=1, payout=101) from {address}  <--",
     ]
+
+
+def test_a_failure_is_not_lost_when_its_folder_cannot_be_written(tmp_path: Path) -> None:
+    buggy = planted("rate + 9_999)", "rate)")
+    found = run_campaign(Plan(buggy, 3_000, 1)).divergence
+    assert found is not None
+    (tmp_path / "file").write_text("in the way")
+    found = investigate(buggy, found, 20, tmp_path / "file")
+    assert Path(found.regression).is_file()
+    assert read_case(found.case, ADAPTER).steps == found.steps
