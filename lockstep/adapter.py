@@ -63,7 +63,7 @@ class Noteworthy(Protocol):
     """What a twin may offer: the views are compared where it first is in some state, too."""
 
     def states(self) -> Iterable[str]:
-        """Names of the rare states that it is in. Asked after each batch: it has to be cheap."""
+        """Names of the rare states that it is in. Asked every few steps: it has to be cheap."""
 
 
 class Invariant(NamedTuple):

@@ -9,12 +9,13 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from lockstep.adapter import Adapter, Config, Twin
 from lockstep.case import Case, writable, write_case, write_failure
-from lockstep.checker import Checker, batch_sizes
+from lockstep.checker import Checker, batch_size
 from lockstep.compare import Mismatch
 from lockstep.corpus import Corpus, Finds, is_short
 from lockstep.coverage.recorder import Watch, recorder_of, scope_of
@@ -152,11 +153,13 @@ def run_chain(
     # A chain makes no cycles worth looking for; the collector would walk its whole history.
     gc.disable()
     try:
-        with watch.tracing():
+        with watch.tracing(not chain.number % plan.trace_every):
             checker = Checker(watch.adapter, engine, chain.config, plan.whole_every)
-        for batch, size in enumerate(batch_sizes(chain.steps)):
-            with watch.tracing(not batch % plan.trace_every):
-                results = checker.batch(draw, size)
+        turns = count(chain.number)
+        while done < chain.steps:
+            with watch.tracing(not next(turns) % plan.trace_every):
+                results = checker.batch(draw, batch_size(done, chain.steps))
+            size = len(results)
             first = tally.count(results)
             reached = [named_outcome(action, ok, reason) for action, _, ok, _, reason in first]
             finds.note(reached, checker)

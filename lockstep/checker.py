@@ -8,7 +8,7 @@ names it exactly.
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Refusal, Twin
 from lockstep.compare import Mismatch, outcome_mismatch, view_mismatch, word_mismatch
@@ -16,20 +16,13 @@ from lockstep.engines.base import Engine, EngineError, open_engine
 from lockstep.step import ModelResult, Step
 
 LEAST_BATCH, LARGEST_BATCH = 32, 256  # steps
+LOOK_EVERY = 16  # steps between two looks at the state that the twin is in
 Done = tuple[Step, ModelResult]
 
 
-def batch_sizes(steps: int) -> Iterator[int]:
-    """Sizes that sum to `steps`: small at first, so that what fails at once is seen at once."""
-    done = 0
-    while done < steps:
-        size = batch_size(done, steps)
-        done += size
-        yield size
-
-
 def batch_size(done: int, steps: int) -> int:
-    """Of the next batch when `done` of `steps` are done."""
+    """Of the next batch when `done` of `steps` are done: small at first, so that what fails at once
+    is seen at once."""
     return min(max(done, LEAST_BATCH), LARGEST_BATCH, steps - done)
 
 
@@ -104,12 +97,13 @@ class Checker:
         return expected
 
     def batch(self, draw: Callable[[Twin], Step], count: int = LARGEST_BATCH) -> list[Done]:
-        """`count` steps, each drawn when the model has done the one before it."""
+        """At most `count` steps, each drawn when the model has done the one before it; fewer if the
+        twin comes into a state that is worth a look."""
         wholes = self.steps // self._whole_every if self._whole_every else 0
         try:
             done = self._batch(draw, count)
             is_due = self._whole_every and self.steps // self._whole_every > wholes
-            if is_due or self._is_new():
+            if is_due or self.steps in self.looks:
                 self.whole()
         except Mismatch as found:
             if not self.exact:
@@ -144,6 +138,8 @@ class Checker:
                 calls.append(call)
                 done.append((step, expected))
                 self._invariants(expected)
+                if not len(history) % LOOK_EVERY and self._is_new():
+                    break
         except Exception:
             self._follow(done, calls)  # the contract may have differed before the model failed
             raise

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from lockstep.adapter import Config
 from lockstep.campaign import WHOLE_EVERY, Plan, run_campaign
-from lockstep.checker import Checker, batch_sizes
+from lockstep.checker import Checker, batch_size
 from lockstep.engines import GENESIS_TIME, open_engine
 from lockstep.engines.revm import RevmEngine
 from lockstep.step import Step
@@ -110,8 +110,10 @@ def _full_loop(steps: int, seed: int, config: Config) -> tuple[float, list[Step]
     rng = random.Random(seed)
     with _uncollected():
         started = time.process_time()
-        for size in batch_sizes(steps):
-            checker.batch(lambda twin: adapter.generate(twin, rng), size)
+        while checker.steps < steps:
+            checker.batch(
+                lambda twin: adapter.generate(twin, rng), batch_size(checker.steps, steps)
+            )
         checker.finish()
         seconds = time.process_time() - started
     recorded = checker.history

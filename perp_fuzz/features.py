@@ -16,7 +16,7 @@ from perp_fuzz.counts import CAUSES
 from perp_fuzz.deployment import ADDRESSES, GRACE_PERIOD, HEARTBEAT, System
 from python_model.configurator import MAX_RESTRICTION
 from python_model.evm import MAX_UINT256, Event
-from python_model.liquidity_pool import Account
+from python_model.liquidity_pool import MAX_SUPPLY, Account
 from python_model.modules import dynamic_margin, trigger_key
 from python_model.modules.constants import (
     FUNDING_PRECISION,
@@ -133,6 +133,8 @@ class Features:
             else:
                 seen.append(name)
         market = self.system.market
+        if action == "mint" and market.pool.totalSupply == MAX_SUPPLY:
+            seen.append("as many shares as there may be")
         if market._backlog:
             seen.append(self._while[0][action])
         if market._halted:

@@ -16,6 +16,7 @@ from lockstep.prices import PricePoint
 from lockstep.step import Step
 from perp_fuzz.actions import ACTIONS, HOOKS, INTRUSIONS, NO_HOOK
 from perp_fuzz.aims import Aims
+from perp_fuzz.beginnings import Beginnings
 from perp_fuzz.deployment import (
     ADDRESSES,
     ATTACKER,
@@ -118,13 +119,13 @@ class Generator:
         self.unit = 10**twin.system.token.decimals
         self.deposits: int = twin.config.get("deposit", 400_000)
         self.on_edge = 0  # a position that the last price left one unit from its liquidation
-        self.episode: Iterator[tuple[Drawn, str]] = iter(())
         self.at = twin.now
         # As of `at`, worked out when first asked for.
         self._marks: Marks | None = None
         self._book: Book | None = None
         self.weights = Weights(WEIGHTS)
         self.aims = Aims(self)
+        self.episode: Iterator[tuple[Drawn, str]] = Beginnings(self).draw()
         twin.credit_to(self.aims.credit)
         self.setup = iter((("publish", None), *(("deposit", lp) for lp in LPS)))
 
@@ -141,11 +142,11 @@ class Generator:
             return self._step((action, lp, (amount, lp)), "valid")
         self.system.chain.timestamp = self.at
         self._marks = self._book = None
-        begins = rng.random()
-        if begins < _EPISODES[-1]:
+        scripted = next(self.episode, None)
+        if scripted is None and (begins := rng.random()) < _EPISODES[-1]:
             begin = (self._herd, self._drought, self._abandoned, self._in_front)
             self.episode = begin[bisect(_EPISODES, begins)](rng)
-        scripted = next(self.episode, None)
+            scripted = next(self.episode, None)
         if scripted is not None:
             return self._step(*scripted)
         if rng.random() < AIM_SHARE and (aimed := self.aims.draw(rng)) is not None:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from lockstep.adapter import Adapter, Config
 from lockstep.campaign import WHOLE_EVERY
-from lockstep.checker import Checker, batch_sizes
+from lockstep.checker import Checker, batch_size
 from lockstep.engines import open_engine
 
 # Stage: whose method it is, by the path from the checker.
@@ -92,8 +92,8 @@ def _loop(
     def run() -> None:
         gc.disable()
         try:
-            for size in batch_sizes(steps):
-                checker.batch(checker.generate, size)
+            while checker.steps < steps:
+                checker.batch(checker.generate, batch_size(checker.steps, steps))
         finally:
             gc.enable()
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from perp_fuzz.deployment import ADDRESSES, PUBLISHERS
 from perp_fuzz.signing import by_address
-from python_model.modules.constants import FRACTION_UNIT, WAD
+from python_model.modules.constants import FRACTION_UNIT, TIERS, WAD
+from python_model.modules.risk_bounds import MAX_FEE
 from python_model.perp_market import MarketParams
 from python_model.risk_engine import RiskParams
 
@@ -46,9 +47,26 @@ TIGHTER = {
     "max_bad_debt": 95,
 }
 
+SPECIAL = TIGHT + (1 << len(TIGHTER))
+# What beginnings of chains propose: what held at the start; all that a position is worth as margin,
+# or only to open one; the highest fees; the crowd felt earlier.
+START, ENTIRE, EASED, DEAR, CROWDED = range(SPECIAL, SPECIAL + 5)
+_SPECIAL: dict[int, dict[str, Any]] = {
+    START: {},
+    ENTIRE: {
+        "initial_fractions": (WAD,) * TIERS,
+        "maintenance_fractions": (WAD - FRACTION_UNIT,) * TIERS,
+    },
+    EASED: {"initial_fractions": (WAD,) * TIERS},
+    DEAR: {"maker_fee": MAX_FEE, "taker_fee": MAX_FEE},
+    CROWDED: {"crowding_upper": WAD - WAD // 10},
+}
+
 
 def risk_variant(base: RiskParams, number: int) -> RiskParams:
     """Parameters with one field changed, or with several tighter."""
+    if number >= SPECIAL:
+        return base._replace(**_SPECIAL[number])
     if number >= TIGHT:
         chosen = number - TIGHT
         changed: dict[str, Any] = {

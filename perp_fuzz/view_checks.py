@@ -34,8 +34,9 @@ from perp_fuzz.signing import by_address
 from perp_fuzz.what_if import WhatIf
 from python_model.aggregator_price_feed import AggregatorPriceFeed
 from python_model.evm import MAX_UINT256, ZERO_ADDRESS, Chain, Contract, Revert
-from python_model.market_lens import MarketLens
-from python_model.modules.constants import MAX_SIZE, WAD
+from python_model.market_lens import MAX_LOOKS, MarketLens
+from python_model.modules.constants import LONG, MAX_SIZE, TIERS, WAD
+from python_model.modules.risk_bounds import MAX_FEE
 from python_model.perp_market import SETTLEMENT_DELAY
 from python_model.signed_price_feed import SignedPriceFeed
 
@@ -152,6 +153,7 @@ class ViewChecks:
     def states(self) -> Iterator[str]:
         """Rare states in which the views take other ways."""
         market, pool, token = self.market, self.system.pool, self.system.token
+        params = self.system.engine._params
         booked = market._total_margin + market._insurance + market._fees + market._credits
         age = self.twin.now - market._marks.price_time
         is_stale = age > self.system.engine.PARAMS.max_price_age
@@ -162,6 +164,10 @@ class ViewChecks:
             ("expired", age > SETTLEMENT_DELAY),
             ("claims", pool.claims > 0),
             ("nobody", not self.twin.live),
+            ("a crowd", len(self.twin.live) > MAX_LOOKS),
+            ("just seen", self._is_seen()),
+            ("the highest fee", params.taker_fee == MAX_FEE and bool(self.twin.live)),
+            ("all asked for", self._is_all_asked() and bool(self.twin.live)),
             ("a market short of tokens", token.balanceOf[market.address] < booked),
             ("a pool short of tokens", token.balanceOf[pool.address] < pool.cash()),
         ):
@@ -176,8 +182,23 @@ class ViewChecks:
             yield f"due {position_id % 16}{' in part' if closing.holding.size else ''}"
             if closing.bad_debt:
                 yield "due and bankrupt"
+            if closing.value > 0:
+                yield "due with a profit"
         if len(due) > 1:
             yield "several due"
+
+    def _is_all_asked(self) -> bool:
+        """Whether a position has to keep all that it is worth as margin."""
+        return self.system.engine._present_maintenance()[0] > WAD - WAD // 1_000
+
+    def _is_seen(self) -> bool:
+        """Whether a position nearest to liquidation was looked at in this second."""
+        market = self.market
+        if market._marks.accrued_at < self.twin.now:
+            return False
+        rings = (market._worst_ring(list_id) for list_id in range(2 * TIERS))
+        heads = (market._ring_heads[ring - 1] for ring in rings if ring)
+        return any(market._stored(head).epoch == market._marks.epoch for head in heads)
 
     def _view(self, contract: Any, name: str, ask: Callable[[], Any], *values: Any) -> View:
         functions = self._functions[type(contract).__name__]
@@ -264,6 +285,10 @@ class ViewChecks:
         for position_id in dict.fromkeys(ids):
             for name in OF_POSITION:
                 yield self._ask(lens, name, market, position_id)
+        for position_id in lens.nearest_to_liquidation(market, 1):
+            position = market._stored(position_id)
+            reduced = position_id, position.size // 2, 0 if position.side == LONG else MAX_UINT256
+            yield self._ask(lens, "preview_reduce", market, position.owner, *reduced)
         for position_id in due[:2]:
             # What its owner may no longer do.
             owner = market._stored(position_id).owner

@@ -14,7 +14,7 @@ from eth_abi.abi import encode as abi_encode
 from lockstep import abi
 from lockstep.adapter import Refusal, View
 from lockstep.compiler import Artifact
-from lockstep.engines.base import GENESIS_TIME, Engine
+from lockstep.engines.base import Engine
 from perp_fuzz.bounds import a_little_off, at_bound
 from perp_fuzz.deployment import (
     ADDRESSES,
@@ -36,7 +36,7 @@ from perp_fuzz.variants import ABSURD
 from python_model.evm import Revert
 from python_model.modules.constants import FRACTION_UNIT, WAD
 from python_model.risk_engine import RiskParams
-from python_model.signed_price_feed import SignedPriceFeed
+from python_model.signed_price_feed import MAX_PUBLISHERS, SignedPriceFeed
 
 if TYPE_CHECKING:
     from perp_fuzz.adapter import PerpTwin
@@ -70,20 +70,25 @@ class WhatIf:
         owner = ADDRESSES["owner_0"]
         echo = _DEPLOY + _ECHO.format(system.engine.address[2:])
         self._no_market = _NoMarket(engine.deploy(bytes.fromhex(echo), owner), system.engine)
-        self._unbound = self._deploy_unbound(engine, artifacts, owner)
+        listed = [ADDRESSES[role] for role in by_address(*PUBLISHERS)]
+        # As many publishers as there may be, all of them before whoever signs.
+        strangers = [f"0x{i:040x}" for i in range(1, MAX_PUBLISHERS + 1)]
+        self._unbound, self._crowded = (
+            self._deploy_unbound(engine, artifacts["SignedPriceFeed"], owner, publishers)
+            for publishers in (listed, strangers)
+        )
         self._risk = system.engine.params()
         self._creations: dict[int, bytes] = {}
 
     def _deploy_unbound(
-        self, engine: Engine, artifacts: Mapping[str, Artifact], owner: str
+        self, engine: Engine, artifact: Artifact, owner: str, listed: list[str]
     ) -> SignedPriceFeed:
         """A feed that no market was ever created with."""
         system = self.system
-        listed = [ADDRESSES[role] for role in by_address(*PUBLISHERS)]
         places = (system.factory.address, system.configurator.address)
         settings = [*places, FEED_ID, FEED_DECIMALS, listed, QUORUM]
         arguments = abi_encode(SIGNED_FEED_TYPES, settings)
-        address = engine.deploy(artifacts["SignedPriceFeed"].initcode + arguments, owner)
+        address = engine.deploy(artifact.initcode + arguments, owner)
         return SignedPriceFeed(
             system.chain, address, *places, FEED_ID, FEED_DECIMALS, listed, QUORUM
         )
@@ -93,7 +98,8 @@ class WhatIf:
         yield from self._of_risk(rng)
         yield from self._at_bounds(rng)
         yield self._of_no_market()
-        yield self._of_unbound()
+        for feed in (self._unbound, self._crowded):
+            yield self._of_unbound(feed)
 
     def _try(
         self, to: str, data: bytes, label: str, sender: str, call: Callable[[], bytes]
@@ -174,11 +180,11 @@ class WhatIf:
             configurator.address, data, "restrict no market", sender, lambda: abi.word(call())
         )
 
-    def _of_unbound(self) -> View:
+    def _of_unbound(self, feed: SignedPriceFeed) -> View:
         """Reports for a feed without a market."""
-        feed, sender = self._unbound, ADDRESSES["keeper_0"]
+        sender = ADDRESSES["keeper_0"]
         signer = Signer(self.system.chain, feed.address, FEED_ID, FEED_DECIMALS)
-        header = signer.header(GENESIS_TIME + 1)
+        header = signer.header(self.twin.now)
         reports = [
             signer.report(role, header, WAD, WAD // 1_000)
             for role in by_address(*PUBLISHERS[:QUORUM])
