@@ -33,7 +33,7 @@ VARIABLES := PYTHON \
   CASE \
   BUGS \
   ROUNDS \
-  SECONDS
+  BUDGET
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
@@ -113,9 +113,9 @@ crashes: python ## Replay crashes on the model with a crowd of traders
 	@$(RUN) options crashes DATA SEED POSITIONS ONLY PRICES START CRASH END UPDATE
 
 rivals: python ## Ringfence beside Wake 5, Foundry, Hypothesis and titanoboa: rates and planted bugs
-## ROUNDS=5 ONLY=wake,foundry,hypothesis,boa SECONDS=5 (for each bug; 0 leaves them out)
+## ROUNDS=5 ONLY=wake,foundry,hypothesis,boa BUDGET=5 (seconds for each bug; 0 leaves them out)
 ## REPORT=file.json UPDATE=1 (records docs/rivals.md)
-	@$(RUN) options rivals:run ROUNDS ONLY SECONDS REPORT UPDATE
+	@$(RUN) options rivals:run ROUNDS ONLY BUDGET REPORT UPDATE
 
 size: python ## Runtime size of every contract
 	@$(RUN) python scripts/_ci/check_sizes.py

@@ -34,7 +34,7 @@ be installed or does not run is skipped and named.
 Examples:
   make rivals
   make rivals ONLY=wake,foundry ROUNDS=3
-  make rivals SECONDS=0 REPORT=rivals.json   (rates alone)
+  make rivals BUDGET=0 REPORT=rivals.json   (rates alone)
 
 Exit codes: 0 measured, 1 a figure is short of what it should be, 2 bad input.
 """
@@ -135,7 +135,7 @@ def run(rounds: int, only: str | None, seconds: int, report: str | None, update:
     if report:
         check_writable(Path(report))
     if update and (only or not seconds):
-        raise InputError("--update records all figures: leave --only and --seconds out")
+        raise InputError("--update records all figures: leave --only and --budget out")
     begun = time.monotonic()
     install(figures, console)
     try:
@@ -187,8 +187,8 @@ main.add_command(
             click.Option(["--rounds"], type=Whole(1), default=5, show_default=True,
                          help="Rounds of the rates."),
             click.Option(["--only"], help=f"Some of {','.join(KEYS)}; Ringfence always runs."),
-            click.Option(["--seconds"], type=Whole(0), default=5, show_default=True,
-                         help="Processor time for each bug and seed; 0 leaves the bugs out."),
+            click.Option(["--budget", "seconds"], type=Whole(0), default=5, show_default=True,
+                         help="Seconds of processor time for each bug and seed; 0: none."),
             click.Option(["--report"], type=click.Path(), help="All figures as JSON."),
             click.Option(["--update"], is_flag=True, help="Record the tables in docs/rivals.md."),
         ],

@@ -1,6 +1,8 @@
 """What all tools of `make rivals` share; none of the others is needed to run these."""
 
 import re
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -238,3 +240,14 @@ def test_requirements_of_the_rivals_are_pinned_by_hash_and_name_no_index() -> No
         assert text.count("--hash=sha256:") > len(packages)
         assert "://" not in text
     assert "resolved" not in (homes.HERE / "foundry" / "package-lock.json").read_text()
+
+
+def test_no_variable_of_make_is_one_that_bash_sets_itself() -> None:
+    makefile = (homes.ROOT / "Makefile").read_text()
+    names = re.findall(r"\w+", makefile.split("VARIABLES :=")[1].split("\nliteral")[0])
+    assert {"ONLY", "BUDGET"} <= set(names)
+    bash = shutil.which("bash")
+    told = subprocess.run(
+        [bash, "-c", "compgen -v"], capture_output=True, text=True, check=True, env={}
+    )
+    assert not set(names) & set(told.stdout.split())
