@@ -60,10 +60,13 @@ class Twin(Protocol):
 
 @runtime_checkable
 class Noteworthy(Protocol):
-    """What a twin may offer: the views are compared where it first is in some state, too."""
+    """What a twin may offer: some views are compared where it first is in some state, too."""
 
     def states(self) -> Iterable[str]:
         """Names of the rare states that it is in. Asked every few steps: it has to be cheap."""
+
+    def looks(self) -> Iterable[View]:
+        """Those of its views that such a state may change."""
 
 
 class Invariant(NamedTuple):

@@ -26,7 +26,7 @@ from lockstep.step import Step
 from lockstep.tally import AGREED, STOPPED, Pace, Tally
 
 LENGTH = 10_000  # steps of a chain: bounds the memory, the time to shrink, what a loss costs
-WHOLE_EVERY = 5_000
+WHOLE_EVERY = 10_000
 FOLLOWING = 40  # steps after a beginning from the corpus
 CORPUS_SHARE = 4  # one in so many steps at most is one of these chains
 SAMPLE_EVERY = 2_000

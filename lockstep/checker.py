@@ -8,9 +8,9 @@ names it exactly.
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Refusal, Twin
+from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Refusal, Twin, View
 from lockstep.compare import Mismatch, outcome_mismatch, view_mismatch, word_mismatch
 from lockstep.engines.base import Engine, EngineError, open_engine
 from lockstep.step import ModelResult, Step
@@ -56,6 +56,10 @@ class Checker:
         self._each = [item for item in self.invariants if item.every <= 1]
         self._later = [item for item in self.invariants if item.every > 1]
         self._checked = {item.id: 0 for item in self._later}
+        # By the number of steps after which they are due.
+        self._agenda: dict[int, list[Invariant]] = {}
+        for item in self._later:
+            self._agenda.setdefault(item.every, []).append(item)
         self._finals = 0
         self._states: set[str] = set()  # that were looked at
         self.looks: set[int] = set()  # numbers of steps after which that was
@@ -92,8 +96,10 @@ class Checker:
             raise outcome_mismatch(expected, got)
         self._words()
         self._invariants(expected)
-        if self.steps in self.looks or (self._whole_every and not self.steps % self._whole_every):
+        if self._whole_every and not self.steps % self._whole_every:
             self.whole()
+        elif self.steps in self.looks:
+            self._look()
         return expected
 
     def batch(self, draw: Callable[[Twin], Step], count: int = LARGEST_BATCH) -> list[Done]:
@@ -102,9 +108,10 @@ class Checker:
         wholes = self.steps // self._whole_every if self._whole_every else 0
         try:
             done = self._batch(draw, count)
-            is_due = self._whole_every and self.steps // self._whole_every > wholes
-            if is_due or self.steps in self.looks:
+            if self._whole_every and self.steps // self._whole_every > wholes:
                 self.whole()
+            elif self.steps in self.looks:
+                self._look()
         except Mismatch as found:
             if not self.exact:
                 raise
@@ -194,10 +201,12 @@ class Checker:
             self._changes[about] += 1
             self._check(due)
         count = len(self.history)
-        for invariant in self._later:
-            if not count % invariant.every:
-                self._check((invariant,))
-                self._checked[invariant.id] += 1
+        later = self._agenda.pop(count, None)
+        if later is not None:
+            for item in later:
+                self._checked[item.id] += 1
+                self._agenda.setdefault(count + item.every, []).append(item)
+            self._check(later)
 
     def _check(self, invariants: Sequence[Invariant]) -> None:
         subject = self._subject
@@ -220,7 +229,15 @@ class Checker:
         for address, slot, value in self.twin.all_words():
             if storage(address, slot) != value:
                 raise word_mismatch(self.twin, address, slot, value, storage(address, slot))
-        for address, data, expected, label, *sender in self.twin.views():
+        self._ask(self.twin.views())
+
+    def _look(self) -> None:
+        """What is worth asking in the rare state that the twin is in."""
+        if isinstance(self.twin, Noteworthy):
+            self._ask(self.twin.looks())
+
+    def _ask(self, views: Iterable[View]) -> None:
+        for address, data, expected, label, *sender in views:
             got = self.engine.view(address, data, *sender)
             is_refused = isinstance(expected, Refusal)
             if got.ok is is_refused or got.halted or got.output != expected:

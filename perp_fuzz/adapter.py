@@ -127,6 +127,10 @@ class PerpTwin:
         return self.words.everything()
 
     def views(self) -> Iterable[View]:
+        yield from self.looks()
+        yield from self._view_checks.trials()
+
+    def looks(self) -> Iterable[View]:
         yield from self.state_views()
         yield from self._view_checks()
 

@@ -133,9 +133,8 @@ class ViewChecks:
         self._what_if = WhatIf(engine, twin, artifacts)
 
     def __call__(self) -> Iterator[View]:
-        """Everything that is asked at this moment."""
-        marks = self.market._marks
-        rng = random.Random(f"{self.twin.now} {marks.price} {self.market._position_count}")
+        """What the contracts say of the state they are in."""
+        rng = self._rng()
         for contract, functions in self._contracts:
             for name in functions.getters():
                 if name in BLUEPRINTS:
@@ -147,8 +146,17 @@ class ViewChecks:
         yield from self._of_engine(rng)
         yield from self._of_index(rng)
         yield from self._of_lens(rng)
+
+    def trials(self) -> Iterator[View]:
+        """Deployments and transactions that are tried and undone."""
+        rng = self._rng()
         yield from self._of_deployments(rng)
         yield from self._what_if(rng)
+
+    def _rng(self) -> random.Random:
+        """The same questions in the same state."""
+        marks = self.market._marks
+        return random.Random(f"{self.twin.now} {marks.price} {self.market._position_count}")
 
     def states(self) -> Iterator[str]:
         """Rare states in which the views take other ways."""
