@@ -115,6 +115,8 @@ class _Crew:
         if kind == "tick":
             worker.ticked += content
             self._tick(content)
+        elif kind == "bad input":
+            raise InputError(content)
         elif kind == "crash":
             raise RuntimeError(f"a worker process failed: {content}")
         else:
@@ -170,6 +172,9 @@ def _work(plan: Plan, connection: Connection, stop: Any) -> None:
             found = run_chain(plan, chain, tally, tick)
         except Stopped:
             pass
+        except InputError as error:
+            connection.send(("bad input", str(error)))
+            return
         except Exception as error:
             connection.send(("crash", f"{type(error).__name__}: {error}"))
             raise

@@ -92,6 +92,15 @@ def test_a_crash_of_the_generator_is_told() -> None:
         run_campaign(PLAN._replace(adapter=Broken()), 2)
 
 
+def test_bad_input_met_by_a_process_is_told_as_such() -> None:
+    class Particular(VaultAdapter):
+        def generate(self, twin: Any, rng: Any) -> Any:
+            raise InputError("prices.csv: row 7 is no price; mend it")
+
+    with pytest.raises(InputError, match="prices.csv: row 7 is no price; mend it"):
+        run_campaign(PLAN._replace(adapter=Particular()), 2)
+
+
 def test_there_are_cores() -> None:
     assert workers.cores() >= 1
 
