@@ -61,6 +61,7 @@ cluster: ## Install what CLUSTER= needs; without it everything else works
 fuzz: python ## Drive contracts and model together and compare everything
 ## STEPS=100000 SEED=1 (or 1..20) DECIMALS=6|8|18 ENGINE=revm|pyevm|anvil
 ## PROCESSES=2 (one per core if not given) CLUSTER=address of a Dask scheduler
+## LENGTH=10000 (steps between two fresh deployments)
 ## PRICES=file.csv[.gz] (columns ts,open,high,low,close) START= END= (times in it)
 ## REPORT=report.html,junit.xml,figures.json (the suffix decides; one or several)
 ## COVERAGE=0 (records no coverage of the contracts)
@@ -99,6 +100,14 @@ planted: python ## Plant each known bug and show that the fuzzer catches it (ONL
 mutants: python ## Change contracts and model in small ways and show that a campaign notices
 ## ONLY=id,file,operator ALL=1 (every mutant, not a sample) SEED=1 LIMIT=60 (seconds each) PROCESSES= REPORT=file
 	@$(RUN) options mutants ONLY ALL SEED LIMIT PROCESSES REPORT
+
+shrinks: python ## Plant bugs, find them, and measure how short and how fast failures get (BUGS= SEED= PROCESSES=)
+	@$(RUN) options shrinks BUGS SEED PROCESSES
+
+replay: python ## The same steps on revm, py-evm and anvil: do they agree?
+## CASE=file (a case or a regression test; without it STEPS=5000 SEED=1 LENGTH=1000) ENGINE=only this
+	@case "$$ENGINE" in ''|anvil) scripts/_ci/setup.sh anvil;; esac
+	@$(RUN) options replay CASE STEPS SEED LENGTH ENGINE
 
 solvency: python ## Compare solvency() with the sum over positions at every step (STEPS= SEED=)
 	@$(RUN) options solvency STEPS SEED

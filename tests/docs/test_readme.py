@@ -28,6 +28,17 @@ def test_documents_link_to_files_that_exist() -> None:
     assert links
 
 
+def test_documents_name_targets_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = set()
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = document.read_text(encoding="utf-8")
+        named |= set(re.findall(r"(?:`|^ *|\$ )make ([a-z]+)(?=[` \n])", text, re.MULTILINE))
+    assert len(named) > 10
+    assert named <= targets
+
+
 def test_specification_names_every_revert_reason_of_the_contracts() -> None:
     errors = (ROOT / "contracts" / "modules" / "errors.vy").read_text(encoding="utf-8")
     reasons = re.findall(r'^[A-Z_]+: constant\(String\[32\]\) = "(.*)"$', errors, re.MULTILINE)
