@@ -16,9 +16,14 @@ class Refusal(bytes):
     """Expected output of a view that reverts: its revert data."""
 
 
-# Address, calldata, expected output, label; and who asks, if that matters. An expected output that
-# is a Refusal is that of a revert.
-View = tuple[str, bytes, bytes, str] | tuple[str, bytes, bytes, str, str]
+Call = tuple[str, str, bytes]  # sender, target, calldata
+# Address, calldata, expected output, label; and who asks, if that matters; and what is done before,
+# all of it undone afterwards. An expected output that is a Refusal is that of a revert.
+View = (
+    tuple[str, bytes, bytes, str]
+    | tuple[str, bytes, bytes, str, str]
+    | tuple[str, bytes, bytes, str, str, Sequence[Call]]
+)
 
 
 class Twin(Protocol):

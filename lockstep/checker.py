@@ -10,8 +10,8 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Refusal, Twin, View
-from lockstep.compare import Mismatch, outcome_mismatch, view_mismatch, word_mismatch
+from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Twin, View
+from lockstep.compare import Mismatch, look, outcome_mismatch, word_mismatch
 from lockstep.engines.base import Engine, EngineError, open_engine
 from lockstep.step import ModelResult, Step
 
@@ -237,11 +237,10 @@ class Checker:
             self._ask(self.twin.looks())
 
     def _ask(self, views: Iterable[View]) -> None:
-        for address, data, expected, label, *sender in views:
-            got = self.engine.view(address, data, *sender)
-            is_refused = isinstance(expected, Refusal)
-            if got.ok is is_refused or got.halted or got.output != expected:
-                raise view_mismatch(label, expected, got)
+        for view in views:
+            found = look(self.engine, view)
+            if found is not None:
+                raise found
 
     def finish(self) -> None:
         """Everything there is to check, whatever the schedule."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from lockstep.abi import revert_reason, show_log, signed
-from lockstep.adapter import Refusal, Twin
-from lockstep.engines.base import Log, Outcome
+from lockstep.adapter import Call, Refusal, Twin, View
+from lockstep.engines.base import VIEWER, Engine, Log, Outcome
 from lockstep.step import ModelResult
 
 
@@ -56,6 +56,29 @@ def word_mismatch(twin: Twin, address: str, slot: int, expected: int, got: int) 
     name = twin.word_name(address, slot)
     text = f"storage of {address}: {name}: expected {show_int(expected)}, got {show_int(got)}"
     return Mismatch("storage", text)
+
+
+def look(engine: Engine, view: View) -> Mismatch | None:
+    """How the engine answers otherwise than expected, if it does."""
+    address, data, expected, label, *more = view
+    got = _answer(engine, address, data, *more)
+    if got.ok is not isinstance(expected, Refusal) and not got.halted and got.output == expected:
+        return None
+    return view_mismatch(label, expected, got)
+
+
+def _answer(
+    engine: Engine, to: str, data: bytes, sender: str = VIEWER, before: Sequence[Call] = ()
+) -> Outcome:
+    if not before:
+        return engine.view(to, data, sender)
+    mark = engine.snapshot()
+    try:
+        for call in before:
+            engine.call(*call)
+        return engine.view(to, data, sender)
+    finally:
+        engine.revert(mark)
 
 
 def view_mismatch(label: str, expected: bytes, got: Outcome) -> Mismatch:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lockstep.adapter import Adapter, Config, Refusal, Twin
-from lockstep.compare import outcome_mismatch, show_int, view_mismatch
+from lockstep.adapter import Adapter, Config, Twin
+from lockstep.compare import look, outcome_mismatch, show_int
 from lockstep.engines.base import Engine, EngineError, Outcome, open_engine
 from lockstep.errors import InputError
 from lockstep.step import ModelResult, Step
@@ -211,14 +211,11 @@ class _Run:
                 if got != held[word]:
                     said = _word(twin, word, held[word], got)
                     return self._found_at(twin, word, f"{self.names[0]} and {name}", said)
-        sender: list[str]
-        for address, data, expected, label, *sender in twin.views():
+        for view in twin.views():
             for name, engine in zip(self.names, self.engines, strict=True):
-                answer = engine.view(address, data, *sender)
-                is_refused = isinstance(expected, Refusal)
-                if answer.ok is is_refused or answer.halted or answer.output != expected:
-                    text = f"{name}: {view_mismatch(label, expected, answer).text}"
-                    return self._difference(0, f"{name} and {MODEL}", text)
+                found = look(engine, view)
+                if found is not None:
+                    return self._difference(0, f"{name} and {MODEL}", f"{name}: {found.text}")
             self.tally.views += 1
         self.tally.words += len(words)
         self.tally.digest.update(repr(sorted(held.items())).encode())

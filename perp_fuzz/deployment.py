@@ -50,9 +50,11 @@ GUARDIANS = ("guardian_0", "guardian_1", WALLETS[4])
 ATTACKER = "attacker"
 ROLES = (*TRADERS, *LPS, *KEEPERS, *OWNERS, *GUARDIANS, *TREASURIES, ATTACKER, *PUBLISHERS)
 SIGNERS = {role: f"0x{0x516E << 144 | i + 1:040x}" for i, role in enumerate(WALLETS)}
-# Calls the address in the first word with the rest; gives its answer, or reverts as it does.
+# Calls addresses one after the other, each with its data, which its length goes before; gives the
+# last answer, or reverts as the first does that does.
 WALLET = bytes.fromhex(
-    "60208060093d393df3602036038060205f375f5f915f5f5f355af13d5f5f3e601c573d5ffd5b3d5ff3"
+    "60368060093d393df35f5b8035816020013580836040015f375f5f825f5f865af16022573d5f5f3e3d5ffd5b90"
+    "50016040018036116001573d5f5f3e3d5ff3"
 )
 ADDRESSES = {role: f"0x{0xACC0 << 144 | i + 1:040x}" for i, role in enumerate(ROLES)}
 ADDRESSES |= {role: address_of(role) for role in (*PUBLISHERS, ATTACKER)}
@@ -72,6 +74,7 @@ CONTRACTS = (
     "testing/AggregatorMock",
     "testing/PriceRelay",
 )
+DOUBLES = ("testing/MarketDouble",)  # with no part in a system
 TOKENS = {"standard": "testing/TokenMock", "no return": "testing/NoReturnTokenMock"}
 
 # Sizes in units of a 10,000-dollar underlying: a market of 200 units a side.
@@ -150,12 +153,12 @@ def compile_contracts(overrides: Overrides | None = None) -> dict[str, Artifact]
     """All deployables and test tokens by name, from the cache where the sources are unchanged."""
     if not overrides:
         return _compile_unchanged()
-    return {name: _compile(name, overrides) for name in (*CONTRACTS, *TOKENS.values())}
+    return {name: _compile(name, overrides) for name in (*CONTRACTS, *TOKENS.values(), *DOUBLES)}
 
 
 @lru_cache(maxsize=1)
 def _compile_unchanged() -> dict[str, Artifact]:
-    return {name: _compile(name, None) for name in (*CONTRACTS, *TOKENS.values())}
+    return {name: _compile(name, None) for name in (*CONTRACTS, *TOKENS.values(), *DOUBLES)}
 
 
 def sources(overrides: Overrides | None = None) -> dict[str, Sources]:
@@ -279,8 +282,14 @@ def deploy(engine: Engine, config: Config, artifacts: Artifacts | None = None) -
 def call_of(role: str, target: str, data: bytes) -> tuple[str, str, bytes]:
     """Sender, target and calldata with which a role calls: a wallet is called by its signer."""
     if role in SIGNERS:
-        return SIGNERS[role], ADDRESSES[role], abi.word(target) + data
+        return calls_of(role, [(target, data)])
     return ADDRESSES[role], target, data
+
+
+def calls_of(wallet: str, calls: Sequence[tuple[str, bytes]]) -> tuple[str, str, bytes]:
+    """The same for several calls of a wallet, targets and calldata, in one transaction."""
+    joined = (abi.words(target, len(data)) + data for target, data in calls)
+    return SIGNERS[wallet], ADDRESSES[wallet], b"".join(joined)
 
 
 def _created_logs(system: System, artifacts: Artifacts) -> list[Log]:

@@ -16,7 +16,8 @@ from eth_abi.abi import encode as abi_encode
 from eth_typing import Address, Hash32
 
 from lockstep import abi
-from lockstep.adapter import Config, Refusal
+from lockstep.adapter import Config
+from lockstep.compare import look
 from lockstep.engines.base import Outcome
 from lockstep.engines.pyevm import PyEvmEngine
 from perp_fuzz.adapter import PerpTwin, flat_fields
@@ -271,11 +272,9 @@ class World:
         count = self.market._position_count
         opened = [i for i in range(1, count + 1) if self.market._positions[i] is not None]
         self.twin.live[:] = opened[:: len(opened) // 20 + 1]
-        sender: list[str]
-        for address, data, expected, label, *sender in self.twin.state_views():
-            outcome = self.engine.view(address, data, *sender)
-            if outcome.ok is isinstance(expected, Refusal) or outcome.output != expected:
-                raise RuntimeError(f"the copied state differs from the model in {label}")
+        for view in self.twin.state_views():
+            if look(self.engine, view) is not None:
+                raise RuntimeError(f"the copied state differs from the model in {view[3]}")
 
     def measure(self, action: str, sender: str, *args: int | str, after: int = 12) -> Usage:
         """One transaction on both sides; an error if they differ in anything."""

@@ -30,12 +30,15 @@ from perp_fuzz.deployment import (
     TRADERS,
     created_address,
 )
+from perp_fuzz.doubles import LISTS, OF_POSITION, Doubles
+from perp_fuzz.doubles import NAME as DOUBLE
+from perp_fuzz.sequels import Sequels
 from perp_fuzz.signing import by_address
 from perp_fuzz.what_if import WhatIf
 from python_model.aggregator_price_feed import AggregatorPriceFeed
 from python_model.evm import MAX_UINT256, ZERO_ADDRESS, Chain, Contract, Revert
 from python_model.market_lens import MAX_LOOKS, MarketLens
-from python_model.modules.constants import LONG, MAX_SIZE, TIERS, WAD
+from python_model.modules.constants import LONG, MAX_SIZE, MIN_NOTIONAL, TIERS, WAD
 from python_model.modules.risk_bounds import MAX_FEE
 from python_model.perp_market import SETTLEMENT_DELAY
 from python_model.signed_price_feed import SignedPriceFeed
@@ -51,15 +54,6 @@ DEPLOYER = f"0x{0xDE910 << 140:040x}"
 CREATOR = bytes.fromhex("601a8060093d393df3365f5f37365f5ff0806013573d5f5f3e3d5ffd5b5f5260205ff3")
 AGGREGATOR_FEED_TYPES = ["address", "address", "uint256", "uint256", "address", "uint256"]
 PREVIEWS = ("open", "increase", "reduce", "close", "add_margin", "remove_margin")
-OF_POSITION = (
-    "liquidation_price",
-    "liquidation_distance",
-    "effective_leverage",
-    "health",
-    "preview_liquidate",
-    "preview_settle",
-)
-LISTS = ("next_to_liquidate", "nearest_to_liquidation", "next_to_deleverage")
 # Getters that the model has no word for.
 NOT_MODELLED = frozenset(("eip712Domain",))
 # What the owner deploys first.
@@ -88,6 +82,8 @@ class _Functions:
 
     def result(self, name: str, value: Any) -> bytes:
         fields = self._outputs[name]
+        if not fields.kinds:
+            return b""
         return fields.encode([value] if len(fields.kinds) == 1 else list(value))
 
 
@@ -130,7 +126,11 @@ class ViewChecks:
         self._contracts = [(each, _Functions(artifacts[type(each).__name__])) for each in contracts]
         self._functions = {type(each).__name__: functions for each, functions in self._contracts}
         self._asker: Generator | None = None
+        initcode = artifacts[DOUBLE].initcode + abi.word(self.market.address)
+        self._doubles = Doubles(self.market, lens, engine.deploy(initcode, DEPLOYER))
+        self._ask_double = abi.selector(_signature(artifacts[DOUBLE], "ask"))
         self._what_if = WhatIf(engine, twin, artifacts)
+        self._sequels = Sequels(system, self._what_if.unbound, self._encoded, self._decoded)
 
     def __call__(self) -> Iterator[View]:
         """What the contracts say of the state they are in."""
@@ -150,8 +150,16 @@ class ViewChecks:
     def trials(self) -> Iterator[View]:
         """Deployments and transactions that are tried and undone."""
         rng = self._rng()
+        yield from self._of_doubles(rng)
         yield from self._of_deployments(rng)
         yield from self._what_if(rng)
+        yield from self._sequels(rng)
+
+    def _encoded(self, contract: str, name: str, values: Sequence[Any]) -> bytes:
+        return self._functions[contract].call(name, values)
+
+    def _decoded(self, contract: str, name: str, value: Any) -> bytes:
+        return self._functions[contract].result(name, value)
 
     def _rng(self) -> random.Random:
         """The same questions in the same state."""
@@ -244,12 +252,16 @@ class ViewChecks:
         engine, market = self.system.engine, self.market
         present = market._book_state(market._accrued())
         reserved = engine._reserved(present)
+        # At which the least size is worth the least that there may be.
+        least_price = MIN_NOTIONAL * market.NOTIONAL_SCALE // engine.PARAMS.min_size
         books = [present]
         for _ in range(2):
             cash = rng.choice((0, 1, reserved, max(reserved - 1, 0), reserved + 1, present.cash))
             odd = present._replace(cash=cash)
             if rng.random() < 0.4:
                 odd = odd._replace(long_size=rng.choice((0, 1, present.short_size)), short_size=0)
+            if rng.random() < 0.4:
+                odd = odd._replace(price=max(least_price + rng.randrange(-1, 2), 1))
             books.append(odd)
         sizes = (0, 1, engine.PARAMS.min_size, MAX_SIZE + rng.randrange(2))
         for book in books:
@@ -330,6 +342,19 @@ class ViewChecks:
                 self.system.chain.timestamp = twin.now
                 if drawn[0] == name:
                     yield drawn
+
+    def _of_doubles(self, rng: random.Random) -> Iterator[View]:
+        """The lens about markets that are not quite this one."""
+        lens, functions = self.lens, self._functions["MarketLens"]
+        for double, name, values in self._doubles(rng, self.twin.live):
+            data = functions.call(name, (double, *values))
+            head = abi.word(lens.address) + double.words()
+            expected = _answer(
+                partial(getattr(lens, name), double, *values), partial(_as_bytes, functions, name)
+            )
+            data = self._ask_double + head + abi.word(len(head) + 32) + _bytes(data)
+            label = f"{name}{values} with {double.present}, {double.made_up}"
+            yield double.address, data, expected, label
 
     def _of_deployments(self, rng: random.Random) -> Iterator[View]:
         """Feeds with settings one off: what the constructor says, or where the feed would be."""
@@ -437,6 +462,20 @@ def _answer(ask: Callable[[], Any], encode: Callable[[Any], bytes]) -> bytes:
         return encode(ask())
     except Revert as revert:
         return Refusal(abi.error_string(revert.reason) if revert.reason else b"")
+
+
+def _as_bytes(functions: _Functions, name: str, value: Any) -> bytes:
+    """A result of one function as the only result, bytes, of another."""
+    return abi.word(32) + _bytes(functions.result(name, value))
+
+
+def _bytes(data: bytes) -> bytes:
+    return abi.word(len(data)) + data + bytes(-len(data) % 32)
+
+
+def _signature(artifact: Artifact, name: str) -> str:
+    item = next(item for item in artifact.abi if item.get("name") == name)
+    return f"{name}({','.join(_kind(field) for field in item['inputs'])})"
 
 
 def _kind(field: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ class WhatIf:
         listed = [ADDRESSES[role] for role in by_address(*PUBLISHERS)]
         # As many publishers as there may be, all of them before whoever signs.
         strangers = [f"0x{i:040x}" for i in range(1, MAX_PUBLISHERS + 1)]
-        self._unbound, self._crowded = (
+        self.unbound, self._crowded = (
             self._deploy_unbound(engine, artifacts["SignedPriceFeed"], owner, publishers)
             for publishers in (listed, strangers)
         )
@@ -98,7 +98,7 @@ class WhatIf:
         yield from self._of_risk(rng)
         yield from self._at_bounds(rng)
         yield self._of_no_market()
-        for feed in (self._unbound, self._crowded):
+        for feed in (self.unbound, self._crowded):
             yield self._of_unbound(feed)
 
     def _try(
@@ -146,7 +146,7 @@ class WhatIf:
         system = self.system
         engine, factory = system.engine, system.factory
         params, risk = at_bound(rng, engine.PARAMS, engine.params())
-        plain: list[Any] = [system.token, self._unbound, POOL_NAME, POOL_SYMBOL, params, risk]
+        plain: list[Any] = [system.token, self.unbound, POOL_NAME, POOL_SYMBOL, params, risk]
         data = create_market_calldata([getattr(item, "address", item) for item in plain])
         sender = factory.owner
 
@@ -204,7 +204,7 @@ def _faults(params: Any, values: tuple[int, ...] = ABSURD) -> Iterator[tuple[str
         numbers = present if isinstance(present, tuple) else (present,)
         for place, number in enumerate(numbers):
             step = max(number // 20 // FRACTION_UNIT * FRACTION_UNIT, 1)
-            for value in (*values, number + step, max(number - step, 0)):
+            for value in (*values, number + step, max(number - step, 0), number + 1):
                 changed = (*numbers[:place], value, *numbers[place + 1 :])
                 replaced = changed if isinstance(present, tuple) else value
                 yield f"{name}[{place}] {value}", params._replace(**{name: replaced})
