@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lockstep import abi
 from perp_fuzz.deployment import ADDRESSES, TRADERS
 from python_model.evm import MAX_UINT256, ZERO_ADDRESS
+from python_model.modules import fixed_point, margin_math, trigger_key, trigger_price
 from python_model.modules.constants import (
     FUNDING_PRECISION,
-    LONG,
     MAX_MARGIN,
     MAX_PRICE,
     MAX_SIZE,
@@ -150,8 +150,8 @@ class Doubles:
             dearer = one, two, three, four
             present.terms = present.terms._replace(maintenance_fractions=dearer)
         made_up.margin = self._margin(double, rng)
-        if rng.random() < 0.2:
-            self._align(double, rng)
+        if rng.random() < 0.3 and made_up.entry_price < MAX_PRICE // 2:
+            self._align(double)
 
     def _margin(self, double: Double, rng: random.Random) -> int:
         """One where the rule changes, or between two of those."""
@@ -174,13 +174,20 @@ class Doubles:
         )
         return min(max(equity - value + rng.randrange(-2, 3), 0), MAX_MARGIN)
 
-    def _align(self, double: Double, rng: random.Random) -> None:
-        """Funding such that the price at which the position is due is hardly a whole one."""
-        present, made_up = double.present, double.made_up
+    def _align(self, double: Double) -> None:
+        """Funding such that the price at which its value is next lower is hardly one."""
+        present, made_up, scale = double.present, double.made_up, self._market.NOTIONAL_SCALE
+        side, size = made_up.side, made_up.size
+        entry = made_up.entry_price, made_up.entry_funding
+        funding = present.funding[side]
         fraction = present.terms.maintenance_fractions[made_up.tier]
-        factor = WAD - fraction if made_up.side == LONG else WAD + fraction
-        step = FUNDING_PRECISION * factor // WAD
-        made_up.entry_funding -= made_up.entry_funding % max(step, 1) - rng.randrange(-2, 3)
+        value_scale = scale * FUNDING_PRECISION
+        key = trigger_key._trigger_key(side, size, made_up.margin, *entry, value_scale)
+        price = trigger_price._meeting_price(side, key + 1, funding, fraction)
+        value = margin_math._position_value(side, size, *entry, price, funding, value_scale)
+        lower = fixed_point._signed_div_ceil(value * value_scale, size)
+        limit = lower + margin_math._marked_value(side, 1, *entry) + funding
+        made_up.entry_funding += (limit - 1) % FUNDING_PRECISION
 
     def _of_marks(self, rng: random.Random, live: list[int]) -> Iterator[Question]:
         """The positions there are at another price: who is due, who has won."""

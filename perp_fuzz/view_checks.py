@@ -263,7 +263,15 @@ class ViewChecks:
             if rng.random() < 0.4:
                 odd = odd._replace(price=max(least_price + rng.randrange(-1, 2), 1))
             books.append(odd)
-        sizes = (0, 1, engine.PARAMS.min_size, MAX_SIZE + rng.randrange(2))
+        size = engine.PARAMS.min_size
+        # So many shorts that a fill costs nothing; and more longs than there are numbers for.
+        shorts = present.long_size + engine.PARAMS.skew_scale - size // 2 + rng.randrange(-1, 2)
+        for odd in (
+            present._replace(short_size=shorts),
+            present._replace(long_size=2**254, short_size=0),
+        ):
+            yield self._ask(engine, "exit_terms", rng.randrange(2), 2 * size, size, odd)
+        sizes = (0, 1, size, MAX_SIZE + rng.randrange(2))
         for book in books:
             size = rng.choice(sizes)
             before = rng.choice((0, size))

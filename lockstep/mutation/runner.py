@@ -75,9 +75,9 @@ class Runner:
         self.processes = processes
         self.tell = tell
         root, base = project.root, project.root / project.results
-        vyper = [path for path in project.inputs if path.endswith((".vy", ".vyi"))]
+        interfaces = [path for path in project.inputs if path.endswith(".vyi")]
         compiler = version("vyper")
-        sources = _short(f"{tree_digest(root, vyper)} {compiler}")
+        sources = _short(f"{tree_digest(root, [*project.contracts, *interfaces])} {compiler}")
         inputs = f"{tree_digest(root, project.inputs)} {_own_digest('hunt.py', 'planting.py')}"
         self._compiled = Results(base, "compiled", sources)
         self._hunted = Results(base, "hunted", _short(f"{inputs} {compiler} {seed}"))
