@@ -74,7 +74,7 @@ CONTRACTS = (
     "testing/AggregatorMock",
     "testing/PriceRelay",
 )
-DOUBLES = ("testing/MarketDouble",)  # with no part in a system
+DOUBLES = ("testing/MarketDouble", "testing/MarketPuppet")  # with no part in a system
 TOKENS = {"standard": "testing/TokenMock", "no return": "testing/NoReturnTokenMock"}
 
 # Sizes in units of a 10,000-dollar underlying: a market of 200 units a side.

@@ -32,6 +32,7 @@ from perp_fuzz.deployment import (
 )
 from perp_fuzz.doubles import LISTS, OF_POSITION, Doubles
 from perp_fuzz.doubles import NAME as DOUBLE
+from perp_fuzz.puppet import Puppets
 from perp_fuzz.sequels import Sequels
 from perp_fuzz.signing import by_address
 from perp_fuzz.what_if import WhatIf
@@ -128,6 +129,7 @@ class ViewChecks:
         self._asker: Generator | None = None
         initcode = artifacts[DOUBLE].initcode + abi.word(self.market.address)
         self._doubles = Doubles(self.market, lens, engine.deploy(initcode, DEPLOYER))
+        self._puppets = Puppets(engine, system, artifacts, DEPLOYER, self._encoded, self._decoded)
         self._ask_double = abi.selector(_signature(artifacts[DOUBLE], "ask"))
         self._what_if = WhatIf(engine, twin, artifacts)
         self._sequels = Sequels(system, self._what_if.unbound, self._encoded, self._decoded)
@@ -154,6 +156,7 @@ class ViewChecks:
         yield from self._of_deployments(rng)
         yield from self._what_if(rng)
         yield from self._sequels(rng)
+        yield from self._puppets(rng)
 
     def _encoded(self, contract: str, name: str, values: Sequence[Any]) -> bytes:
         return self._functions[contract].call(name, values)
