@@ -23,7 +23,7 @@ from lockstep.step import Step
 LENGTHS = (100, 500, 2_000, 8_000)  # of the chains of a round; the last one stays
 FOLLOWING = 20  # steps after a beginning
 # Steps between two looks at everything, the chains in turn: some mutants only views can show.
-WHOLE_EVERY = (100, 1_000)
+WHOLE_EVERY = (200, 2_000)
 STUCK_SECONDS = 10  # of processor time, in which a batch ends hundreds of times over
 
 KILLED, SURVIVED = "killed", "survived"
