@@ -17,7 +17,8 @@ from rivals.drivers.common import START_NEW, Difference, main, repeat
 from rivals.jobs import Job, Measure
 from rivals.vault.adapter import SOURCE, VaultAdapter
 
-FOREVER = 10**7  # steps
+FASTEST = 100_000  # steps per second; it makes no more
+LONGEST = 60  # seconds, if nothing is said
 
 
 def run(job: Job) -> Measure:
@@ -36,7 +37,8 @@ def run(job: Job) -> Measure:
             raise TimeoutError
 
     found = None
-    plan = Plan(adapter, job.steps or FOREVER, job.seed, length=START_NEW)
+    steps = job.steps or round(FASTEST * (job.seconds or LONGEST))
+    plan = Plan(adapter, steps, job.seed, length=START_NEW)
     try:
         result = run_campaign(plan, processes, tick)
     except TimeoutError:
