@@ -16,7 +16,14 @@ from perp_fuzz.variants import CROWDED, DEAR, EASED, ENTIRE, START
 from python_model.evm import MAX_UINT256
 from python_model.market_lens import MAX_LOOKS
 from python_model.modules import trigger_key
-from python_model.modules.constants import LONG, MAX_VISITS, MIN_NOTIONAL, SHORT, WAD
+from python_model.modules.constants import (
+    LONG,
+    MAX_PRICE,
+    MAX_VISITS,
+    MIN_NOTIONAL,
+    SHORT,
+    WAD,
+)
 from python_model.perp_market import Position
 from python_model.risk_engine import HOUR, RAMP_PER_HOUR
 
@@ -171,11 +178,12 @@ class Beginnings:
 
     def _dear(self) -> Scripted:
         """The fee is all that a reduced position frees, and the fill is a little worse than the
-        price: what can only just stay cannot be reduced. Then the token pays nobody."""
+        price: what can only just stay cannot be reduced. Beside it one that no price liquidates.
+        Then the token pays nobody."""
         g, size = self.g, self.g.params.tier_sizes[0]
         yield from self._propose(DEAR)
         yield from self._apply()
-        yield from self._open_at_least(SHORT, 2 * size)
+        yield self._open(SHORT, 2 * size, 3 * size * MAX_PRICE // self.market.NOTIONAL_SCALE)
         yield from self._open_at_least(LONG, size)
         for position_id in g.twin.live[-1:]:
             position = self.market._stored(position_id)

@@ -53,6 +53,7 @@ BROUGHT = {
     ],
     3: [(ENGINE, "return visited, False", "never runs")],
     4: [
+        (LENS, "return max_value(int256)", "never runs"),
         (
             MARKET,
             "errors._require(not self._is_liquidatable(position, marks), "
