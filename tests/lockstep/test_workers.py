@@ -97,7 +97,7 @@ def test_bad_input_met_by_a_process_is_told_as_such() -> None:
         def generate(self, twin: Any, rng: Any) -> Any:
             raise InputError("prices.csv: row 7 is no price; mend it")
 
-    with pytest.raises(InputError, match="prices.csv: row 7 is no price; mend it"):
+    with pytest.raises(InputError, match=r"prices.csv: row 7 is no price; mend it"):
         run_campaign(PLAN._replace(adapter=Particular()), 2)
 
 
