@@ -8,6 +8,8 @@ from lockstep.adapter import Call, Refusal, Twin, View
 from lockstep.engines.base import VIEWER, Engine, Log, Outcome
 from lockstep.step import ModelResult
 
+WORD = "storage"  # kind of a word that differs
+
 
 class Mismatch(Exception):
     """Model and contract differ, or an invariant is broken. `kind` names the class of failure."""
@@ -55,7 +57,7 @@ def events_difference(expected: Sequence[Log], got: Sequence[Log]) -> str:
 def word_mismatch(twin: Twin, address: str, slot: int, expected: int, got: int) -> Mismatch:
     name = twin.word_name(address, slot)
     text = f"storage of {address}: {name}: expected {show_int(expected)}, got {show_int(got)}"
-    return Mismatch("storage", text)
+    return Mismatch(WORD, text)
 
 
 def look(engine: Engine, view: View) -> Mismatch | None:

@@ -2,7 +2,8 @@
 
 Deploying a system takes as long as a hundred steps, and a shrinker replays thousands of short
 lists. So a twin is made once, and each replay begins by putting it back. Nothing is copied but
-contents: the objects stay the ones that everybody holds, closures too.
+contents: the objects stay the ones that everybody holds, closures too. What a class declares with
+`never_changes = True`, tables of codecs for example, is left alone, and what only it leads to.
 """
 
 import datetime
@@ -65,8 +66,10 @@ class Memento:
         waiting = [root]
         while waiting:
             item = waiting.pop()
-            if id(item) not in self._seen and not isinstance(item, ATOMIC):
-                self._seen[id(item)] = item
+            if id(item) in self._seen or isinstance(item, ATOMIC):
+                continue
+            self._seen[id(item)] = item
+            if not getattr(type(item), "never_changes", False):
                 waiting += self._remember(item)
 
     def restore(self) -> None:

@@ -25,6 +25,7 @@ from lockstep.engines.base import Engine
 from lockstep.stage import Answer, Item, Replay, Stage, plain, symbolise
 from lockstep.step import Step
 
+STRIDE = 64  # steps between two looks for the step that brought a failure
 FIRST = 8  # steps at the beginning that stay when a long list is cut down to its end
 KNOBS = 2  # numbers that are aimed again
 RARE = 10  # a word that a smaller share of the steps touches than one in so many belongs to few
@@ -115,8 +116,23 @@ class Shrinker:
         self._stage.verify(items, replay)
         self._deadline = time.monotonic() + self._seconds
         self.failure = self._failure(replay.mismatch, replay)
+        if not self.failure.action:
+            replay = self._first_seen(replay, replay.mismatch.kind)
         self._keep(replay)
         return True
+
+    def _first_seen(self, replay: Replay, kind: str) -> Replay:
+        """The replay up to the step that brought what only a look at everything has shown."""
+        for stride in (STRIDE, 1):
+            end = len(replay.steps)
+            looks = range(max(end - STRIDE, 0) + 1 if stride == 1 else stride, end, stride)
+            items = plain(replay.steps)
+            again = self._stage.replay(items, is_whole=True, kind=kind, looks=looks)
+            self.replays += 1
+            if again.mismatch is None or again.mismatch.kind != kind:
+                break
+            replay = again
+        return replay
 
     def _failure(self, mismatch: Mismatch, replay: Replay) -> Failure:
         is_bound = replay.is_in_step and mismatch.kind not in self._later
@@ -135,7 +151,8 @@ class Shrinker:
         if not items or items == self.best or content in self._refuted:
             return None
         self.replays += 1
-        replay = self._stage.replay(items, is_whole=not self.failure.action)
+        failure = self.failure
+        replay = self._stage.replay(items, is_whole=not failure.action, kind=failure.kind)
         found = replay.mismatch
         if found is not None and self.failure.is_again(self._failure(found, replay)):
             return replay

@@ -1,6 +1,6 @@
 """Replay lists of steps on one deployment, each from the same beginning, and vary them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple
 
 from lockstep.adapter import Adapter, Config, Twin
@@ -158,8 +158,16 @@ class Stage:
         """Leave the engine as it was found."""
         self._engine.revert(self._empty)
 
-    def replay(self, items: Sequence[Item], is_whole: bool) -> Replay:
-        """Run the items; `is_whole` ends with a look at everything there is to check."""
+    def replay(
+        self,
+        items: Sequence[Item],
+        is_whole: bool,
+        kind: str = "",
+        looks: Container[int] = (),
+    ) -> Replay:
+        """Run the items; `is_whole` ends with a look at everything there is to check, or at what
+        can show a failure of some kind; `looks` are numbers of items after which to look so, too.
+        """
         begun = self._begin(items)
         checker = self._checker
         done, values, succeeded = list(begun.steps), dict(begun.values), list(begun.succeeded)
@@ -172,9 +180,13 @@ class Stage:
                 result = checker.step(step)
                 values[item.key] = result.value if result.ok else None
                 succeeded.append(result.ok)
+                if len(done) in looks:
+                    is_in_step = False
+                    checker.look_for(kind)
+                    is_in_step = True
             is_in_step = False
             if is_whole:
-                checker.finish()
+                checker.look_for(kind)
         except Mismatch as found:
             mismatch = found
         returned = [values.get(item.key) for item in items[: len(done)]]

@@ -105,6 +105,8 @@ class _Fields:
 class ViewChecks:
     """Asks one deployment, both forms."""
 
+    never_changes = True  # in a way that a step would notice
+
     def __init__(self, engine: Engine, twin: "PerpTwin", artifacts: Mapping[str, Artifact]) -> None:
         system = twin.system
         self.twin = twin

@@ -4,16 +4,17 @@ from collections import OrderedDict, deque
 from typing import Any
 
 import pytest
-from toy_vault import ADAPTER, CAP, Model, VaultAdapter, planted
+from toy_vault import ACTORS, ADAPTER, CAP, Model, VaultAdapter, VaultTwin, planted
 
-from lockstep.adapter import Invariant
+from lockstep.adapter import Config, Invariant
 from lockstep.campaign import Divergence, Plan, run_campaign
 from lockstep.compare import Mismatch
 from lockstep.engines import GENESIS_TIME, open_engine
+from lockstep.engines.base import Engine
 from lockstep.memento import Memento, Unsupported
 from lockstep.shrink import Failure, Shrunk, failure_of, shrink
 from lockstep.stage import Stage, plain
-from lockstep.step import Step
+from lockstep.step import ModelResult, Step
 
 
 def hunt(adapter: VaultAdapter, steps: int = 5_000) -> Divergence:
@@ -123,6 +124,27 @@ def test_a_broken_invariant_that_is_looked_at_rarely_is_shrunk_too() -> None:
     result = shrunk(Rare(), found.steps)
     assert result is not None
     assert [step.args for step in result.steps] == [(10,)] * 4
+
+
+def test_what_only_a_look_at_everything_shows_is_shrunk_from_the_step_that_brought_it() -> None:
+    class Generous(VaultTwin):
+        def execute_model(self, step: Step) -> ModelResult:
+            result = super().execute_model(step)
+            if result.ok and step.action == "close":
+                other = next(at for name, at in ACTORS.items() if name != step.actor)
+                self.model.change[other] += 1  # a word of somebody who does nothing
+            return result
+
+    class Adapter(VaultAdapter):
+        def new_twin(self, engine: Engine, config: Config) -> VaultTwin:
+            return Generous(engine, config, self.sources()["Vault"].artifact())
+
+    adapter = Adapter()
+    steps = [opened(10), opened(10), closed(2), *[closed(9)] * 300]
+    result = shrunk(adapter, steps)
+    assert result is not None
+    assert result.replays < 60
+    assert [step.action for step in result.steps] == ["open", "close"]
 
 
 def test_what_does_not_recur_is_not_shrunk() -> None:
@@ -248,3 +270,22 @@ def test_a_memento_puts_back_what_objects_lists_sets_slots_and_closures_hold() -
         assert not hasattr(held, "new")
     with pytest.raises(Unsupported, match="generator"):
         Memento([(number for number in ())])
+
+
+def test_a_memento_leaves_alone_what_never_changes() -> None:
+    class Table:
+        never_changes = True
+
+        def __init__(self) -> None:
+            self.rows = [1]
+
+    class Holder:
+        pass
+
+    holder = Holder()
+    holder.table, holder.rows = Table(), [1]
+    memento = Memento(holder)
+    holder.table.rows.append(2)
+    holder.rows.append(2)
+    memento.restore()
+    assert (holder.table.rows, holder.rows) == ([1, 2], [1])
