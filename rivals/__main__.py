@@ -1,5 +1,6 @@
 """`python -m rivals run`: Ringfence beside other fuzzers on one contract and one machine."""
 
+import os
 import platform
 import time
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ def tables(figures: Figures, rounds: int, seconds: int) -> str:
     parts = [
         f"Python {platform.python_version()}, {platform.machine()}; {rounds} rounds, medians; "
         "a rate is steps per second of processor time on one core, start-up and compilation "
-        "left out.\n",
+        f"left out. Load average {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores.\n",
         table.rates_table(tools, figures.rates, figures.skipped),
     ]
     if figures.pairs:
