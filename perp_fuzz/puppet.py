@@ -202,8 +202,8 @@ class Puppets:
         if 0 < back <= profit:
             before.append(self._token(_TRANSFER, "transfer", pool.address, back, puppet))
             before.append(self._told(pool, "collect_loss", back))
-        if rng.random() < 0.5:
-            before.append(self._own(pool, "withdraw_claim", sender=owner))
+            if profit > cash and rng.random() < 0.5:
+                before.append(self._own(pool, "withdraw_claim", sender=owner))
         for name in ("account", "claims", "totalAssets", "totalSupply"):
             yield self._view(before, self._own(pool, name))
         yield self._view(before, self._own(pool, "claim_of", owner))
