@@ -111,6 +111,8 @@ class PerpTwin:
             self._note_minted(events)
         if step.action in ABOUT_TOKEN:
             self._note_token(step)
+        elif self.system.token.fee_bps:
+            self._note_kept(events)
         output = self.codec.output(step.action, value)
         number = value if type(value) is int else None
         changed = chain.has_changed()
@@ -228,6 +230,17 @@ class PerpTwin:
                 giver, receiver, amount = event.fields
                 if giver == ZERO_ADDRESS:
                     donated[receiver] = donated.get(receiver, 0) + amount
+
+    def _note_kept(self, events: Iterable[Event]) -> None:
+        """What the token kept of what market and pool sent each other: nobody checks that."""
+        donated, token = self.seen.donated, self.system.token
+        ours = self.market.address, self.system.pool.address
+        for event in events:
+            if event.address == token.address and event.name == "Transfer":
+                giver, receiver, amount = event.fields
+                kept = amount * token.fee_bps // 10_000
+                if giver in ours and receiver in ours and kept:
+                    donated[receiver] = donated.get(receiver, 0) - kept
 
     def _note_token(self, step: Step) -> None:
         """What tokens were given or taken, and whether the token still is what it should be."""
