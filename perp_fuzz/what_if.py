@@ -69,28 +69,28 @@ class WhatIf:
     def __init__(self, engine: Engine, twin: "PerpTwin", artifacts: Mapping[str, Artifact]) -> None:
         self.twin = twin
         self.system = system = twin.system
-        owner = ADDRESSES["owner_0"]
+        # Whoever deploys here has sent nothing else: engines differ in what counts for a nonce.
         echo = _DEPLOY + _ECHO.format(system.engine.address[2:])
-        self._no_market = _NoMarket(engine.deploy(bytes.fromhex(echo), owner), system.engine)
+        self._no_market = _NoMarket(engine.deploy(bytes.fromhex(echo), DEPLOYER), system.engine)
         listed = [ADDRESSES[role] for role in by_address(*PUBLISHERS)]
         # As many publishers as there may be, all of them before whoever signs.
         strangers = [f"0x{i:040x}" for i in range(1, MAX_PUBLISHERS + 1)]
         self.unbound, self._crowded = (
-            self._deploy_unbound(engine, artifacts["SignedPriceFeed"], deployer, publishers)
-            for deployer, publishers in ((owner, listed), (DEPLOYER, strangers))
+            self._deploy_unbound(engine, artifacts["SignedPriceFeed"], publishers)
+            for publishers in (listed, strangers)
         )
         self._risk = system.engine.params()
         self._creations: dict[int, bytes] = {}
 
     def _deploy_unbound(
-        self, engine: Engine, artifact: Artifact, deployer: str, listed: list[str]
+        self, engine: Engine, artifact: Artifact, listed: list[str]
     ) -> SignedPriceFeed:
         """A feed that no market was ever created with."""
         system = self.system
         places = (system.factory.address, system.configurator.address)
         settings = [*places, FEED_ID, FEED_DECIMALS, listed, QUORUM]
         arguments = abi_encode(SIGNED_FEED_TYPES, settings)
-        address = engine.deploy(artifact.initcode + arguments, deployer)
+        address = engine.deploy(artifact.initcode + arguments, DEPLOYER)
         return SignedPriceFeed(
             system.chain, address, *places, FEED_ID, FEED_DECIMALS, listed, QUORUM
         )

@@ -1,10 +1,12 @@
 """Short campaigns through the whole adapter: every engine, every deployment, along given prices."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lockstep.campaign import Plan, run_campaign
+from lockstep.engines import open_engine
 from lockstep.prices import read_bars
 from perp_fuzz.actions import ACTIONS
 from perp_fuzz.adapter import PerpAdapter
@@ -27,6 +29,17 @@ def test_contracts_and_model_agree_on_other_engines(engine: str) -> None:
     result = run_campaign(plan)
     assert result.divergence is None, result.divergence
     assert result.tally.steps == 250
+
+
+@pytest.mark.parametrize("config", configs([6]), ids=["signed", "aggregator", "narrow"])
+def test_a_deployment_has_the_same_addresses_on_another_engine(config: dict[str, Any]) -> None:
+    places = []
+    for name in ("revm", "pyevm"):
+        engine = open_engine(name)
+        twin = PerpAdapter().new_twin(engine, {**config, "seed": 3})
+        places.append({address for address, *_ in twin.views()})
+        engine.close()
+    assert places[0] == places[1]
 
 
 def test_a_campaign_follows_a_price_file(tmp_path: Path) -> None:
