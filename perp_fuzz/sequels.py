@@ -161,6 +161,14 @@ class Sequels:
         opening = Call(market, "open", (side, size, notional + 1, high), me)
         chosen = [call for call in later if rng.random() < 0.7]
         yield self._at_once(wallet, [opening, *chosen, Call(market, "accrue", (), me)])
+        nothing = [
+            Call(market, "increase", (number, 0, 0, high), me),
+            Call(market, "add_margin", (number, 0), me),
+            Call(market, "remove_margin", (number, 0), me),
+            Call(market, "reduce", (number, 0, low), me),
+        ]
+        for call in nothing:
+            yield self._at_once(wallet, [opening, call])
         first = Call(market, "accrue", (), me)
         for name, values in (("continue_backlog", (1,)), ("withdraw_credit", ())):
             yield self._at_once(wallet, [first, Call(market, name, values, me), first])
@@ -182,3 +190,10 @@ class Sequels:
         rng.shuffle(calls)
         yield self._at_once(wallet, calls)
         yield self._at_once(wallet, [*calls[:1], Call(pool, "withdraw_claim", (), me)])
+        for name, values in (
+            ("deposit", (0, me)),
+            ("mint", (0, me)),
+            ("withdraw", (0, me, me)),
+            ("redeem", (0, me, me)),
+        ):
+            yield self._at_once(wallet, [Call(pool, name, values, me)])

@@ -273,9 +273,10 @@ class ViewChecks:
         shorts = present.long_size + engine.PARAMS.skew_scale - size // 2 + rng.randrange(-1, 2)
         for odd in (
             present._replace(short_size=shorts),
-            present._replace(long_size=2**254, short_size=0),
+            present._replace(long_size=2**254, short_size=0, price=1),
         ):
-            yield self._ask(engine, "exit_terms", rng.randrange(2), 2 * size, size, odd)
+            for closed in (size, 2 * size):
+                yield self._ask(engine, "exit_terms", rng.randrange(2), 2 * size, closed, odd)
         sizes = (0, 1, size, MAX_SIZE + rng.randrange(2))
         for book in books:
             size = rng.choice(sizes)
