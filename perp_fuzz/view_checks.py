@@ -275,8 +275,8 @@ class ViewChecks:
             present._replace(short_size=shorts),
             present._replace(long_size=2**254, short_size=0, price=1),
         ):
-            for closed in (size, 2 * size):
-                yield self._ask(engine, "exit_terms", rng.randrange(2), 2 * size, closed, odd)
+            for held, closed in ((2 * size, size), (size, size), (1, 1)):
+                yield self._ask(engine, "exit_terms", rng.randrange(2), held, closed, odd)
         sizes = (0, 1, size, MAX_SIZE + rng.randrange(2))
         for book in books:
             size = rng.choice(sizes)
