@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Twin, View
-from lockstep.compare import WORD, Mismatch, look, outcome_mismatch, word_mismatch
+from lockstep.compare import VIEW, WORD, Mismatch, look, outcome_mismatch, word_mismatch
 from lockstep.engines.base import Engine, EngineError, open_engine
 from lockstep.step import ModelResult, Step
 
@@ -251,14 +251,32 @@ class Checker:
         self._finals += 1
         self._check(self.invariants)
 
-    def look_for(self, kind: str) -> None:
-        """As `finish`, but without what takes time and cannot show a failure of this kind."""
-        broken = [item for item in self.invariants if kind == f"invariant {item.id}"]
-        if broken or kind == WORD:
-            self._all_words()
-            self._check(broken)
-        else:
-            self.finish()
+    def look_for(self, kind: str, is_asked: Callable[[str], bool] = lambda label: True) -> None:
+        """As `finish`, but without what takes time and cannot show a failure of this kind; of
+        the views only those whose label is asked for."""
+        if kind not in (WORD, VIEW) and not self._named_by(kind):
+            return self.finish()
+        self._all_words()
+        if kind == VIEW:
+            self._ask(view for view in self.twin.views() if is_asked(view[3]))
+        self.check(kind)
+
+    def check(self, kind: str) -> None:
+        """The invariant that a failure of this kind breaks, if it is one."""
+        self._check(self._named_by(kind))
+
+    def _named_by(self, kind: str) -> list[Invariant]:
+        return [item for item in self.invariants if kind == f"invariant {item.id}"]
+
+    def rehearse(self, step: Step) -> ModelResult:
+        """One step of the model alone, and the invariants. It cannot be followed by others."""
+        self.history.append(step)
+        try:
+            expected = self.twin.execute_model(step)
+        except Exception as error:
+            raise _model_error(error) from error
+        self._invariants(expected)
+        return expected
 
     def invariants_checked(self) -> dict[str, int]:
         """How often each was checked."""

@@ -8,16 +8,18 @@ from lockstep.adapter import Call, Refusal, Twin, View
 from lockstep.engines.base import VIEWER, Engine, Log, Outcome
 from lockstep.step import ModelResult
 
-WORD = "storage"  # kind of a word that differs
+WORD, VIEW = "storage", "view"  # kinds of what a look at everything shows
 
 
 class Mismatch(Exception):
-    """Model and contract differ, or an invariant is broken. `kind` names the class of failure."""
+    """Model and contract differ, or an invariant is broken. `kind` names the class of failure,
+    `view` which view it is, if that is what differs."""
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, kind: str, text: str, view: str = "") -> None:
         super().__init__(text)
         self.kind = kind
         self.text = text
+        self.view = view
 
 
 def outcome_mismatch(expected: ModelResult, got: Outcome) -> Mismatch:
@@ -93,7 +95,7 @@ def view_mismatch(label: str, expected: bytes, got: Outcome) -> Mismatch:
     wanted = show_output(expected)
     if isinstance(expected, Refusal):
         wanted = f"a revert with {revert_reason(expected)}"
-    return Mismatch("view", f"view {label}: expected {wanted}, got {found}")
+    return Mismatch(VIEW, f"view {label}: expected {wanted}, got {found}", label)
 
 
 def show_int(value: int) -> str:

@@ -66,10 +66,9 @@ class Memento:
         waiting = [root]
         while waiting:
             item = waiting.pop()
-            if id(item) in self._seen or isinstance(item, ATOMIC):
-                continue
-            self._seen[id(item)] = item
-            if not getattr(type(item), "never_changes", False):
+            kind: Any = type(item)
+            if not _is_constant(kind) and id(item) not in self._seen:
+                self._seen[id(item)] = item
                 waiting += self._remember(item)
 
     def restore(self) -> None:
@@ -120,7 +119,8 @@ class Memento:
         if isinstance(own, dict):
             self._objects.append((item, own.copy()))
             held += own.values()
-        for name in _slots(type(item)):
+        kind: Any = type(item)
+        for name in _slots(kind):
             value = getattr(item, name, _MISSING)
             if value is _MISSING:
                 self._restorers.append(functools.partial(_unset, item, name))
@@ -156,6 +156,12 @@ def _refiller(container: Any) -> Callable[[], None]:
     return restore
 
 
+@functools.cache
+def _is_constant(kind: type) -> bool:
+    return issubclass(kind, ATOMIC) or getattr(kind, "never_changes", False)
+
+
+@functools.cache
 def _slots(kind: type) -> list[str]:
     names: list[str] = []
     for owner in kind.__mro__:

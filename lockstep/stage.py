@@ -75,6 +75,14 @@ class Answer(NamedTuple):
     is_something: bool  # returned: not nothing, not zero
 
 
+class Look(NamedTuple):
+    """What to look at after the steps; of no kind: at everything there is to check."""
+
+    kind: str = ""  # of the failure that is looked for
+    is_asked: Callable[[str], bool] = lambda label: True  # of a view, by its label
+    after: Container[int] = ()  # numbers of steps after which to look, besides the end
+
+
 class _Mark(NamedTuple):
     """The state after some items, from where replays that begin with them go on."""
 
@@ -140,17 +148,24 @@ class Stage:
         is_there = self._mark is not None and self._mark.items == items
         if self._start is None or is_there or not items:
             return
-        replay = self.replay(items, is_whole=False)
+        replay = self.replay(items)
         memento = self._memento()
         if replay.mismatch is None and memento is not None:
             values = {item.key: value for item, value in zip(items, replay.values, strict=True)}
             self._mark = _Mark(list(items), memento, replay.steps, values, replay.succeeded)
             self._marked = self._engine.snapshot()
 
+    def rename(self, items: Sequence[Item]) -> None:
+        """The mark's items are from now on the first of these, if they are the same steps."""
+        if self._mark is not None:
+            first = list(items[: len(self._mark.items)])
+            if [item.step for item in first] == self._mark.steps:
+                self._mark = self._mark._replace(items=first)
+
     def verify(self, items: Sequence[Item], replay: Replay) -> None:
         """Deploy anew from now on if what was put back does not do again what `replay` was."""
         few = items[: min(len(replay.succeeded), 100)]
-        again = self.replay(few, is_whole=False)
+        again = self.replay(few)
         if again.mismatch is not None or again.values != replay.values[: len(few)]:
             self._start = None
 
@@ -158,16 +173,8 @@ class Stage:
         """Leave the engine as it was found."""
         self._engine.revert(self._empty)
 
-    def replay(
-        self,
-        items: Sequence[Item],
-        is_whole: bool,
-        kind: str = "",
-        looks: Container[int] = (),
-    ) -> Replay:
-        """Run the items; `is_whole` ends with a look at everything there is to check, or at what
-        can show a failure of some kind; `looks` are numbers of items after which to look so, too.
-        """
+    def replay(self, items: Sequence[Item], look: Look | None = None) -> Replay:
+        """Run the items, and look at what the steps themselves do not show."""
         begun = self._begin(items)
         checker = self._checker
         done, values, succeeded = list(begun.steps), dict(begun.values), list(begun.succeeded)
@@ -180,17 +187,40 @@ class Stage:
                 result = checker.step(step)
                 values[item.key] = result.value if result.ok else None
                 succeeded.append(result.ok)
-                if len(done) in looks:
+                if look is not None and len(done) in look.after:
                     is_in_step = False
-                    checker.look_for(kind)
+                    _look(checker, look)
                     is_in_step = True
             is_in_step = False
-            if is_whole:
-                checker.look_for(kind)
+            if look is not None:
+                _look(checker, look)
         except Mismatch as found:
             mismatch = found
         returned = [values.get(item.key) for item in items[: len(done)]]
         return Replay(mismatch, is_in_step, done, returned, succeeded)
+
+    def rehearsed(self, items: Sequence[Item]) -> Answer | None:
+        """What the model, run alone, says of the last item. None if it cannot be put back."""
+        begun = self._begin(items)
+        values, twin = dict(begun.values), self._checker.twin
+        result = None
+        for item in items[len(begun.items) :]:
+            result = _execute(twin, item, values)
+        return None if self._start is None or result is None else _answer(result)
+
+    def breaks(self, items: Sequence[Item], look: Look | None, kind: str) -> bool:
+        """Whether the model, run alone, comes to break an invariant in this way."""
+        begun = self._begin(items)
+        checker, values = self._checker, dict(begun.values)
+        try:
+            for item in items[len(begun.items) :]:
+                result = checker.rehearse(item.resolved(values))
+                values[item.key] = result.value if result.ok else None
+            if look is not None:
+                checker.check(kind)
+        except Mismatch as found:
+            return found.kind == kind
+        return False
 
     def touched(self, items: Sequence[Item]) -> list[set[tuple[str, int]]]:
         """The words of storage that each item touches when the model runs them alone."""
@@ -228,9 +258,17 @@ class Stage:
             result = _execute(twin, items[index].with_argument(position, number), values)
             for item in items[index + 1 :]:
                 result = _execute(twin, item, values)
-            return Answer(result.ok, result.reason, any(result.output))
+            return _answer(result)
 
         return answer
+
+
+def _look(checker: Checker, look: Look) -> None:
+    checker.look_for(look.kind, look.is_asked)
+
+
+def _answer(result: ModelResult) -> Answer:
+    return Answer(result.ok, result.reason, any(result.output))
 
 
 def _execute(twin: Twin, item: Item, values: Values) -> ModelResult:

@@ -13,7 +13,7 @@ from lockstep.engines import GENESIS_TIME, open_engine
 from lockstep.engines.base import Engine
 from lockstep.memento import Memento, Unsupported
 from lockstep.shrink import Failure, Shrunk, failure_of, shrink
-from lockstep.stage import Stage, plain
+from lockstep.stage import Look, Stage, plain
 from lockstep.step import ModelResult, Step
 
 
@@ -218,13 +218,13 @@ def test_each_replay_begins_from_the_same_deployment(kind: type[VaultAdapter]) -
     steps = [opened(100), opened(200), closed(1), opened(300), closed(9)]
     engine = open_engine("revm")
     stage = Stage(kind(), engine, {})
-    first = stage.replay(plain(steps), is_whole=True)
+    first = stage.replay(plain(steps), Look())
     stage.verify(plain(steps), first)
     assert first.values == [1, 2, 99, 3, None]
     stage.mark(plain(steps)[:3])
     for _ in range(3):
-        assert stage.replay(plain(steps), is_whole=True) == first
-        assert stage.replay(plain(steps)[1:2], is_whole=True).values == [1]
+        assert stage.replay(plain(steps), Look()) == first
+        assert stage.replay(plain(steps)[1:2], Look()).values == [1]
     stage.close()
     engine.close()
 
