@@ -21,10 +21,11 @@ from rich.table import Table
 
 from lockstep.adapter import Adapter, Config
 from lockstep.campaign import Divergence, Plan, run_campaign
-from lockstep.cli import FuzzCommand, Whole
+from lockstep.cli import FuzzCommand, Whole, open_corpus
 from lockstep.engines.base import open_engine
 from lockstep.shrink import Shrunk, shrink, slack
 from perp_fuzz.adapter import PerpAdapter
+from perp_fuzz.corpus_command import SEEDS
 from perp_fuzz.deployment import compile_contracts
 from perp_fuzz.planted import BUGS, Bug, check_texts, planted
 
@@ -67,7 +68,8 @@ def measure(bug: Bug, configs: Sequence[Config], seed: int) -> Case:
     with planted(bug) as overrides:
         adapter = PerpAdapter(overrides=overrides)
         adapter = adapter.compiled(compile_contracts(overrides))
-        found = run_campaign(Plan(adapter, STEPS, seed, configs)).divergence
+        plan = Plan(adapter, STEPS, seed, configs, corpus=open_corpus(adapter, SEEDS, None))
+        found = run_campaign(plan).divergence
         if found is None:
             return Case(bug.id, error=f"not found within {STEPS:,} steps")
         started = time.process_time()
