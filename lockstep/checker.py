@@ -8,7 +8,8 @@ names it exactly.
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 
 from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Twin, View
 from lockstep.compare import VIEW, WORD, Mismatch, look, outcome_mismatch, word_mismatch
@@ -62,6 +63,7 @@ class Checker:
             self._agenda.setdefault(item.every, []).append(item)
         self._finals = 0
         self._states: set[str] = set()  # that were looked at
+        self.asked = 0  # views, when one was last looked for
         self.looks: set[int] = set()  # numbers of steps after which that was
         self._about: Callable[[], frozenset[str]] = getattr(self._subject, "about", frozenset)
         if not hasattr(self._subject, "about"):  # then every step may be about everything
@@ -148,7 +150,9 @@ class Checker:
                 if not len(history) % LOOK_EVERY and self._is_new():
                     break
         except Exception:
-            self._follow(done, calls)  # the contract may have differed before the model failed
+            # The contract may have differed before the model, or whoever draws from it, failed.
+            self._follow(done, calls)
+            self._words()
             raise
         self._follow(done, calls)
         self._words()
@@ -240,10 +244,13 @@ class Checker:
             self._ask(self.twin.looks())
 
     def _ask(self, views: Iterable[View]) -> None:
-        for view in views:
-            found = look(self.engine, view)
-            if found is not None:
-                raise found
+        try:
+            for view in views:
+                found = look(self.engine, view)
+                if found is not None:
+                    raise found
+        except Exception as error:
+            raise _model_error(error) from error
 
     def finish(self) -> None:
         """Everything there is to check, whatever the schedule."""
@@ -251,15 +258,26 @@ class Checker:
         self._finals += 1
         self._check(self.invariants)
 
-    def look_for(self, kind: str, is_asked: Callable[[str], bool] = lambda label: True) -> None:
+    def look_for(
+        self, kind: str, is_asked: Callable[[str], bool] = lambda label: True, most: float = inf
+    ) -> None:
         """As `finish`, but without what takes time and cannot show a failure of this kind; of
-        the views only those whose label is asked for."""
+        the views only those whose label is asked for, and no more than `most`."""
         if kind not in (WORD, VIEW) and not self._named_by(kind):
             return self.finish()
         self._all_words()
         if kind == VIEW:
-            self._ask(view for view in self.twin.views() if is_asked(view[3]))
+            self.asked = 0
+            self._ask(self._wanted(is_asked, most))
         self.check(kind)
+
+    def _wanted(self, is_asked: Callable[[str], bool], most: float) -> Iterator[View]:
+        for view in self.twin.views():
+            if is_asked(view[3]):
+                self.asked += 1
+                yield view
+                if self.asked >= most:
+                    return
 
     def check(self, kind: str) -> None:
         """The invariant that a failure of this kind breaks, if it is one."""

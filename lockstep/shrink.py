@@ -129,6 +129,7 @@ class Shrinker:
         if not self.failure.action:
             self._look = Look(self.failure.kind, _asks_for(replay.mismatch.view))
             replay = self._first_seen(replay, self._look)
+            self._look = self._look._replace(most=max(self._stage.asked, 1))
         self._keep(replay)
         self._stage.rename(self.best)
         if self.failure.action and not self._is_invariant:

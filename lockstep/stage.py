@@ -1,6 +1,7 @@
 """Replay lists of steps on one deployment, each from the same beginning, and vary them."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from lockstep.adapter import Adapter, Config, Twin
@@ -80,6 +81,7 @@ class Look(NamedTuple):
 
     kind: str = ""  # of the failure that is looked for
     is_asked: Callable[[str], bool] = lambda label: True  # of a view, by its label
+    most: float = inf  # of these views
     after: Container[int] = ()  # numbers of steps after which to look, besides the end
 
 
@@ -154,6 +156,11 @@ class Stage:
             values = {item.key: value for item, value in zip(items, replay.values, strict=True)}
             self._mark = _Mark(list(items), memento, replay.steps, values, replay.succeeded)
             self._marked = self._engine.snapshot()
+
+    @property
+    def asked(self) -> int:
+        """Views that the last look asked, up to the one that differed."""
+        return self._checker.asked
 
     def rename(self, items: Sequence[Item]) -> None:
         """The mark's items are from now on the first of these, if they are the same steps."""
@@ -264,7 +271,7 @@ class Stage:
 
 
 def _look(checker: Checker, look: Look) -> None:
-    checker.look_for(look.kind, look.is_asked)
+    checker.look_for(look.kind, look.is_asked, look.most)
 
 
 def _answer(result: ModelResult) -> Answer:

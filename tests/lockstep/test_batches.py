@@ -168,3 +168,25 @@ def test_an_invariant_is_looked_at_after_steps_about_its_names(engine: Engine) -
     checker.finish()
     assert looked[-3:] == ["any", "closing", "never"]
     assert checker.invariants_checked() == {name: looked.count(name) for name in set(looked)}
+
+
+def test_a_model_that_crashes_when_it_is_asked_is_a_finding(engine: Engine) -> None:
+    class Crashing(VaultAdapter):
+        def new_twin(self, engine: Engine, config: dict[str, Any]) -> Any:
+            twin = super().new_twin(engine, config)
+            twin.views = lambda: iter([1 // len(twin.model.deposits)])
+            return twin
+
+    checker = Checker(Crashing(), engine, {})
+    with pytest.raises(Mismatch, match="the model crashed in <lambda>") as found:
+        checker.finish()
+    assert found.value.kind == "model error ZeroDivisionError"
+
+
+def test_a_difference_before_a_crash_of_the_generator_is_what_is_found(engine: Engine) -> None:
+    checker = Checker(planted("self.fees += fee", "self.fees += 0"), engine, {})
+    at = 1_900_000_000
+    steps = iter([Step("open", "user_256", (10_000,), at), Step("close", "user_256", (1,), at)])
+    with pytest.raises(Mismatch) as found:
+        checker.batch(lambda twin: next(steps))
+    assert found.value.kind == "storage"
