@@ -8,6 +8,7 @@ another. The workers must have the same code, which every task looks at first.
     make fuzz CLUSTER=tcp://host:8786 STEPS=10_000_000
 """
 
+import asyncio
 import hashlib
 import importlib
 import logging
@@ -63,6 +64,9 @@ def run(plan: Plan, address: str, tick: Callable[[int], None]) -> Result:
 def _connect(distributed: Any, address: str) -> Any:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told below
     try:
+        # A client that comes to nothing is a danger: collected while the next one starts, it waits
+        # for a lock that its own thread holds.
+        asyncio.run(_greet(distributed, address))
         client = distributed.Client(address, timeout=ANSWER_SECONDS)
     except Exception:  # for an address it cannot read the library has many
         raise InputError(
@@ -78,6 +82,11 @@ def _connect(distributed: Any, address: str) -> Any:
             f"`dask worker {address} --nthreads 1`, each in a clone of the project"
         ) from None
     return client
+
+
+async def _greet(distributed: Any, address: str) -> None:
+    greeting = await distributed.comm.connect(address, timeout=ANSWER_SECONDS)
+    await greeting.close()
 
 
 def _run_task(chain: Chain, plan: Plan, code: str) -> tuple[int, Tally, Divergence | None]:

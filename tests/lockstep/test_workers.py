@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,10 @@ def test_a_cluster_without_workers_is_told(tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "tcp://127.0.0.1:port"])
 def test_an_address_nobody_answers_at_is_told(address: str, monkeypatch) -> None:
     monkeypatch.setattr(cluster, "ANSWER_SECONDS", 1)
+    running = set(threading.enumerate())
     with pytest.raises(InputError, match="nobody answers; start a scheduler"):
         run_campaign(PLAN, cluster=address)
+    assert set(threading.enumerate()) == running  # no client that comes to nothing was begun
 
 
 def test_the_digest_is_of_texts_not_of_places(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from lockstep.engines import GENESIS_TIME, open_engine
 from lockstep.shrink import shrink
-from lockstep.stage import Stage, plain
+from lockstep.stage import Look, Stage, plain
 from lockstep.step import Step
 from lockstep.story import tell
 from perp_fuzz.adapter import ADAPTER, PerpAdapter
@@ -83,12 +83,12 @@ def test_the_market_is_put_back_before_each_replay() -> None:
     engine = open_engine("revm")
     stage = Stage(ADAPTER, engine, CONFIG)
     assert stage.can_be_put_back
-    first = stage.replay(plain(STEPS), is_whole=True)
+    first = stage.replay(plain(STEPS), Look())
     assert first.mismatch is None
     assert first.succeeded == [True, True, True, False]
     stage.mark(plain(STEPS)[:2])
-    assert stage.replay(plain(STEPS), is_whole=True) == first
-    assert stage.replay(plain(STEPS[:1] + STEPS[2:]), is_whole=True).succeeded[1] is False
+    assert stage.replay(plain(STEPS), Look()) == first
+    assert stage.replay(plain(STEPS[:1] + STEPS[2:]), Look()).succeeded[1] is False
     stage.verify(plain(STEPS), first)
     assert stage.can_be_put_back
     engine.close()
