@@ -17,12 +17,15 @@ class Refusal(bytes):
 
 
 Call = tuple[str, str, bytes]  # sender, target, calldata
+# An expected output, or what gives it when it is asked for, which is before the next view is drawn
+# or never. One that is a Refusal is that of a revert.
+Expected = bytes | Callable[[], bytes]
 # Address, calldata, expected output, label; and who asks, if that matters; and what is done before,
-# all of it undone afterwards. An expected output that is a Refusal is that of a revert.
+# all of it undone afterwards.
 View = (
-    tuple[str, bytes, bytes, str]
-    | tuple[str, bytes, bytes, str, str]
-    | tuple[str, bytes, bytes, str, str, Sequence[Call]]
+    tuple[str, bytes, Expected, str]
+    | tuple[str, bytes, Expected, str, str]
+    | tuple[str, bytes, Expected, str, str, Sequence[Call]]
 )
 
 

@@ -64,7 +64,8 @@ def word_mismatch(twin: Twin, address: str, slot: int, expected: int, got: int) 
 
 def look(engine: Engine, view: View) -> Mismatch | None:
     """How the engine answers otherwise than expected, if it does."""
-    address, data, expected, label, *more = view
+    address, data, wanted, label, *more = view
+    expected = wanted() if callable(wanted) else wanted
     got = _answer(engine, address, data, *more)
     if got.ok is not isinstance(expected, Refusal) and not got.halted and got.output == expected:
         return None

@@ -34,6 +34,9 @@ SMALL = 1_000  # smaller numbers are flags, sides and ids rather than amounts an
 NEAR = 10  # the share, as a power of two, by which a number that has to be exact cannot change
 REACH = (40, 20, 14, 10, 7, 4, 2)  # the shares within which it is looked for again
 COARSE = 3  # bits of a number that matter as long as others depend on it
+HOPELESS = 0.4  # the share of rejections from which asking the model first pays
+ASKED_ANYWAY = 8  # candidates of which one is, all the same
+MEMORY = 8  # candidates over which the share is taken
 POLISH = 300  # replays for the last units: rounding can make them creep
 SCALES = ((1, 10**12), (1, 10**6), (1, 10**3), (1, 10), (1, 2), (3, 4), (7, 8), (15, 16))
 APART = 8  # numbers further apart than this factor are quantities of different kinds
@@ -109,6 +112,7 @@ class Shrinker:
         self._said: Answer | None = None  # by the model of the step that fails
         self._knobs: list[Knob] = []
         self._refuted: set[int] = set()  # hashes of candidates that do not fail the same way
+        self._hopeless = 1.0  # the share of late of candidates that the model alone rejects
         self.replays = 0
         self.best: list[Item] = []
         self.found: Replay
@@ -165,9 +169,13 @@ class Shrinker:
         if not items or items == self.best or content in self._refuted:
             return None
         self.replays += 1
-        if self._is_hopeless(items):
-            self._refuted.add(content)
-            return None
+        # Where the model rejects few, asking it first takes longer than it saves.
+        if self._hopeless > HOPELESS or not self.replays % ASKED_ANYWAY:
+            is_hopeless = self._is_hopeless(items)
+            self._hopeless += (is_hopeless - self._hopeless) / MEMORY
+            if is_hopeless:
+                self._refuted.add(content)
+                return None
         replay = self._stage.replay(items, self._look)
         found = replay.mismatch
         if found is not None and self.failure.is_again(self._failure(found, replay)):

@@ -6,6 +6,7 @@ What is tried follows from the state alone, so that a replay tries the same.
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from lockstep import abi
@@ -71,7 +72,7 @@ class Sequels:
         return self._decode(type(call.contract).__name__, call.name, value)
 
     def _ask(self, call: Call) -> View:
-        expected = self._probed(lambda: self._output(call, call.run()))
+        expected = partial(self._probed, lambda: self._output(call, call.run()))
         label = f"{call.name}{call.values} by {call.sender}"
         return call.contract.address, self._data(call), expected, label, call.sender
 

@@ -224,7 +224,7 @@ class ViewChecks:
     def _view(self, contract: Any, name: str, ask: Callable[[], Any], *values: Any) -> View:
         functions = self._functions[type(contract).__name__]
         shown = ", ".join(str(getattr(value, "address", value)) for value in values)
-        expected = _answer(ask, lambda value: functions.result(name, value))
+        expected = partial(_answer, ask, partial(functions.result, name))
         return contract.address, functions.call(name, values), expected, f"{name}({shown})"
 
     def _ask(self, contract: Any, name: str, *values: Any) -> View:
@@ -365,8 +365,10 @@ class ViewChecks:
         for double, name, values in self._doubles(rng, self.twin.live):
             data = functions.call(name, (double, *values))
             head = abi.word(lens.address) + double.words()
-            expected = _answer(
-                partial(getattr(lens, name), double, *values), partial(_as_bytes, functions, name)
+            expected = partial(
+                _answer,
+                partial(getattr(lens, name), double, *values),
+                partial(_as_bytes, functions, name),
             )
             data = self._ask_double + head + abi.word(len(head) + 32) + _bytes(data)
             label = f"{name}{values} with {double.present}, {double.made_up}"
@@ -382,12 +384,10 @@ class ViewChecks:
             data = self._artifacts["SignedPriceFeed"].initcode + abi_encode(
                 SIGNED_FEED_TYPES, [*places, FEED_ID, decimals, publishers, quorum]
             )
-            expected = _answer(
-                partial(
-                    SignedPriceFeed, chain, created, *places, FEED_ID, decimals, publishers, quorum
-                ),
-                _address,
+            create = partial(
+                SignedPriceFeed, chain, created, *places, FEED_ID, decimals, publishers, quorum
             )
+            expected = partial(_answer, create, _address)
             yield self._creator, data, expected, f"a signed feed with {label}"
         sources: list[tuple[str, Any]] = [
             ("", system.aggregator),
@@ -404,10 +404,10 @@ class ViewChecks:
             data = self._artifacts["AggregatorPriceFeed"].initcode + abi_encode(
                 AGGREGATOR_FEED_TYPES, arguments
             )
-            expected = _answer(
-                partial(AggregatorPriceFeed, chain, created, places[0], source, *settings),
-                _address,
+            create_aggregator = partial(
+                AggregatorPriceFeed, chain, created, places[0], source, *settings
             )
+            expected = partial(_answer, create_aggregator, _address)
             yield self._creator, data, expected, f"an aggregator feed with {label}"
 
 

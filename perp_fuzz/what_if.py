@@ -106,12 +106,14 @@ class WhatIf:
     def _try(
         self, to: str, data: bytes, label: str, sender: str, call: Callable[[], bytes]
     ) -> View:
-        try:
-            expected = self.system.chain.probe(call)
-        except Revert as revert:
-            expected = Refusal(abi.error_string(revert.reason) if revert.reason else b"")
         caller, to, data = call_of(ROLE_OF[sender], to, data)
-        return to, data, expected, label, caller
+        return to, data, partial(self._answer, call), label, caller
+
+    def _answer(self, call: Callable[[], bytes]) -> bytes:
+        try:
+            return self.system.chain.probe(call)
+        except Revert as revert:
+            return Refusal(abi.error_string(revert.reason) if revert.reason else b"")
 
     def _of_market(self, rng: random.Random) -> Iterator[View]:
         """Markets whose parameters have one fault, or a large or small value that is none."""

@@ -277,12 +277,21 @@ def test_failed_write_leaves_the_old_report(
 @pytest.mark.parametrize("processes", [1, 2])
 def test_ctrl_c_keeps_what_was_done(tmp_path: Path, processes: int) -> None:
     report = tmp_path / "report.json"
-    script = (
-        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]\n"
-        "from toy_vault import ADAPTER\n"
-        "from lockstep.cli import fuzz_command\n"
-        "fuzz_command(lambda values: (ADAPTER, [{}]), about='toy')()\n"
-    )
+    begun = tmp_path / "begun"
+    script = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+from toy_vault import VaultAdapter
+from lockstep.cli import fuzz_command
+
+class Telling(VaultAdapter):
+    def new_twin(self, *args):
+        with open({str(begun)!r}, "a") as chains:
+            chains.write(".")
+        return super().new_twin(*args)
+
+fuzz_command(lambda values: (Telling(), [{{}}]), about='toy')()
+"""
     running = subprocess.Popen(
         [sys.executable, "-c", script, "--steps", "50_000_000", "--length", "1000",
          "--processes", str(processes), "--report", str(report)],
@@ -290,9 +299,10 @@ def test_ctrl_c_keeps_what_was_done(tmp_path: Path, processes: int) -> None:
         # A shell starts what it puts into the background with the signal ignored, tests included.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    time.sleep(5)
+    while running.poll() is None and (not begun.exists() or len(begun.read_text()) < 5):
+        time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    output, _ = running.communicate(timeout=20)
+    output, _ = running.communicate(timeout=100)
     assert running.returncode == 130, output
     assert "interrupted: the figures cover what was done" in output
     figures = json.loads(report.read_text())
