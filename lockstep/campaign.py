@@ -21,6 +21,7 @@ from lockstep.corpus import Corpus, Finds, is_short
 from lockstep.coverage.recorder import Watch, recorder_of, scope_of
 from lockstep.engines.base import open_engine
 from lockstep.guidance import outcome as named_outcome
+from lockstep.interrupts import noted_interrupts
 from lockstep.shrink import shrink
 from lockstep.step import Step
 from lockstep.tally import AGREED, STOPPED, Pace, Tally
@@ -230,13 +231,20 @@ def run_campaign(
 
 def _run_here(plan: Plan, tick: Callable[[int], None]) -> Result:
     tally = Tally(plan.adapter)
-    try:
-        for chain in plan.chains():
-            divergence = run_chain(plan, chain, tally, tick)
-            if divergence is not None:
-                return Result(tally, divergence, False)
-    except KeyboardInterrupt:
-        return Result(tally, None, True)
+    with noted_interrupts() as interrupted:
+
+        def stopping(steps: int) -> None:
+            tick(steps)
+            if interrupted:
+                raise KeyboardInterrupt
+
+        try:
+            for chain in plan.chains():
+                divergence = run_chain(plan, chain, tally, stopping)
+                if divergence is not None:
+                    return Result(tally, divergence, False)
+        except KeyboardInterrupt:
+            return Result(tally, None, True)
     return Result(tally, None, False)
 
 

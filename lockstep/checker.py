@@ -49,6 +49,8 @@ class Checker:
         self.invariants: Sequence[Invariant] = adapter.invariants
         self.twin = adapter.new_twin(engine, config)
         self._subject = getattr(self.twin, "observed", self.twin)
+        # Asked once: whether something has a protocol's methods takes as long as a step.
+        self._noteworthy = self.twin if isinstance(self.twin, Noteworthy) else None
         self.history: list[Step] = []
         self.wholes = 0
         self._compared = -1  # the number of steps at the last of them
@@ -122,9 +124,9 @@ class Checker:
 
     def _is_new(self) -> bool:
         """Whether the twin is in a state that is worth a look, for the first time."""
-        if not self._whole_every or not isinstance(self.twin, Noteworthy):
+        if not self._whole_every or self._noteworthy is None:
             return False
-        new = set(self.twin.states()) - self._states
+        new = set(self._noteworthy.states()) - self._states
         if new:
             self._states |= new
             self.looks.add(self.steps)
@@ -240,8 +242,8 @@ class Checker:
 
     def _look(self) -> None:
         """What is worth asking in the rare state that the twin is in."""
-        if isinstance(self.twin, Noteworthy):
-            self._ask(self.twin.looks())
+        if self._noteworthy is not None:
+            self._ask(self._noteworthy.looks())
 
     def _ask(self, views: Iterable[View]) -> None:
         try:

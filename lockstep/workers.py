@@ -7,16 +7,15 @@ it was running, which another runs again.
 import multiprocessing
 import os
 import signal
-import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from lockstep.campaign import Chain, Divergence, Plan, Result, Stopped, prepare, run_chain
 from lockstep.coverage.record import Coverage
 from lockstep.errors import InputError
+from lockstep.interrupts import noted_interrupts
 from lockstep.tally import Tally
 
 ATTEMPTS = 3  # at one chain: what kills every worker is not the worker's fault
@@ -45,31 +44,11 @@ class _Worker:
         self.connection.send(chain)
 
 
-@contextmanager
-def _on_interrupt(stop: Any) -> Iterator[list[bool]]:
-    """Ctrl-C asks the workers to stop and loses nothing; a second one is not waited for."""
-    pressed: list[bool] = []
-
-    def note(*_: Any) -> None:
-        pressed.append(True)
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def run(plan: Plan, processes: int, tick: Callable[[int], None]) -> Result:
     """All chains, up to the first failure; Ctrl-C keeps what the workers have done."""
     stop = multiprocessing.get_context("fork").Event()
     prepare(plan)
-    with _on_interrupt(stop) as interrupted:
+    with noted_interrupts(stop.set) as interrupted:
         crew = _Crew(plan, processes, stop, tick)
         try:
             crew.work()

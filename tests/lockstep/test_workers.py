@@ -16,6 +16,7 @@ from toy_vault import ADAPTER, VaultAdapter, planted
 
 from lockstep import cluster, workers
 from lockstep.campaign import Plan, Result, run_campaign
+from lockstep.checker import LEAST_BATCH
 from lockstep.errors import InputError
 
 HERE = Path(__file__).parent
@@ -81,6 +82,22 @@ def test_ctrl_c_keeps_what_the_processes_did() -> None:
     assert result.interrupted
     assert result.divergence is None
     assert sum(pressed) <= result.tally.steps < 10**6
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_is_heard_between_batches() -> None:
+    class Pressing(VaultAdapter):
+        drawn = 0
+
+        def generate(self, twin: Any, rng: Any) -> Any:
+            self.drawn += 1
+            if self.drawn == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().generate(twin, rng)
+
+    result = alone(PLAN._replace(adapter=Pressing()))
+    assert result.interrupted
+    assert result.tally.steps == LEAST_BATCH
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
