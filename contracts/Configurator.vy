@@ -66,12 +66,13 @@ _publishers_proposals: HashMap[address, PublishersProposal]  # by feed
 
 
 @deploy
-def __init__(guardian: address):
+def __init__(guardian: address, owner: address):
     """
-    @notice The deployer becomes the owner.
+    @notice The owner is named, since whoever deploys may be a contract that deploys for anyone.
     """
     ownable.__init__()
     ownable_2step.__init__()
+    ownable_2step._transfer_ownership(owner)
     self.guardian = guardian
 
 

@@ -56,12 +56,14 @@ def __init__(
     engine_blueprint: address,
     configurator: address,
     treasury: address,
+    owner: address,
 ):
     """
-    @notice The deployer becomes the owner.
+    @notice The owner is named, since whoever deploys may be a contract that deploys for anyone.
     """
     ownable.__init__()
     ownable_2step.__init__()
+    ownable_2step._transfer_ownership(owner)
     MARKET_BLUEPRINT = market_blueprint
     POOL_BLUEPRINT = pool_blueprint
     ENGINE_BLUEPRINT = engine_blueprint

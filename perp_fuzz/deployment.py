@@ -209,9 +209,9 @@ def deploy(engine: Engine, config: Config, artifacts: Artifacts | None = None) -
 
     blueprints = [create(name, [], [], blueprint=True) for name in CONTRACTS[:3]]
     treasury, guardian = ADDRESSES["treasury_0"], ADDRESSES["guardian_0"]
-    configurator_address = create("Configurator", ["address"], [guardian])
+    configurator_address = create("Configurator", ["address"] * 2, [guardian, owner])
     factory_address = create(
-        "MarketFactory", ["address"] * 5, [*blueprints, configurator_address, treasury]
+        "MarketFactory", ["address"] * 6, [*blueprints, configurator_address, treasury, owner]
     )
     token_address = create(TOKENS[config.get("token", "standard")], ["uint8"], [decimals])
     aggregator_address = create("testing/AggregatorMock", ["uint256"], [FEED_DECIMALS])

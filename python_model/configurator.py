@@ -59,9 +59,9 @@ class Configurator(Ownable2Step):
 
     version = "0.2.0"
 
-    def __init__(self, chain: Chain, address: str, guardian: str, deployer: str) -> None:
+    def __init__(self, chain: Chain, address: str, guardian: str, owner: str) -> None:
         super().__init__(chain, address)
-        self._transfer_ownership(deployer)
+        self._transfer_ownership(owner)
         self.guardian = guardian
         self.restricted_until: Storage[str, int] = Storage(chain, 0)
         self._params_proposals: Storage[str, ParamsProposal] = Storage(

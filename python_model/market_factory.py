@@ -30,10 +30,10 @@ class MarketFactory(Ownable2Step):
         address: str,
         configurator: "Configurator",
         treasury: str,
-        deployer: str,
+        owner: str,
     ) -> None:
         super().__init__(chain, address)
-        self._transfer_ownership(deployer)
+        self._transfer_ownership(owner)
         self.CONFIGURATOR = configurator
         self.treasury = treasury
         self.market_count = 0

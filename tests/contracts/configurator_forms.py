@@ -90,7 +90,7 @@ class ConfiguratorForms(FeedForms):
     def __init__(self) -> None:
         super().__init__()
         guardian = ADDRESSES["guardian"]
-        address = self._create("Configurator", ["address"], [guardian])
+        address = self._create("Configurator", ["address"] * 2, [guardian, ADDRESSES["owner"]])
         self.configurator = Configurator(self.chain, address, guardian, ADDRESSES["owner"])
         self.market = self._create_market(address)
         self.engine_model = self.market.engine
@@ -105,7 +105,7 @@ class ConfiguratorForms(FeedForms):
 
     def _create(self, kind: str, types: list[str], args: list[Any]) -> str:
         initcode = artifact(kind).initcode + abi_encode(types, args)
-        address = self.engine.deploy(initcode, ADDRESSES["owner"])
+        address = self.engine.deploy(initcode, ADDRESSES["keeper"])
         self._kinds[address] = kind
         return address
 

@@ -29,7 +29,7 @@ def treasury(people):
 
 @pytest.fixture(scope="session")
 def configurator(project, owner, people):
-    return owner.deploy(project.Configurator, people["guardian"])
+    return owner.deploy(project.Configurator, people["guardian"], owner)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def factory(project, owner, configurator, treasury):
         owner.declare(container).contract_address
         for container in (project.PerpMarket, project.LiquidityPool, project.RiskEngine)
     ]
-    return owner.deploy(project.MarketFactory, *blueprints, configurator, treasury)
+    return owner.deploy(project.MarketFactory, *blueprints, configurator, treasury, owner)
 
 
 @pytest.fixture
