@@ -47,7 +47,7 @@ help: ## Show this help
 	  /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2; next } \
 	  /^## / { printf "  %14s %s\n", "", substr($$0, 4) }' Makefile
 
-setup: python anvil cluster ## Install everything (PYTHON=python3.12 picks the interpreter)
+setup: python anvil cluster browser ## Install everything (PYTHON=python3.12 picks the interpreter)
 
 python:
 	@scripts/_ci/setup.sh python
@@ -57,6 +57,9 @@ anvil:
 
 cluster: ## Install what CLUSTER= needs; without it everything else works
 	@scripts/_ci/setup.sh cluster
+
+browser: ## Install the Chromium in which the page is tested; without it everything else works
+	@scripts/_ci/setup.sh browser
 
 fuzz: python ## Drive contracts and model together and compare everything
 ## STEPS=100000 SEED=1 (or 1..20) DECIMALS=6|8|18 ENGINE=revm|pyevm|anvil
@@ -74,7 +77,7 @@ fuzz: python ## Drive contracts and model together and compare everything
 corpus: python ## List a corpus and replay it on the model (CORPUS=folder UPDATE=1 shortens it)
 	@$(RUN) options corpus CORPUS UPDATE
 
-test: python anvil cluster ## Run every test: unit, differential, stateful, parity, sizes, integration
+test: python anvil cluster browser ## Run every test: unit, differential, stateful, parity, sizes, integration
 	@$(RUN) python scripts/_ci/check_sizes.py
 	@$(RUN) python -m pytest -p no:ape_test tests --ignore=tests/integration -n $(WORKERS)
 	@$(RUN) ape test tests/integration --network ethereum:local:test
@@ -145,9 +148,11 @@ lock: ## Pin the requirements anew (needs uv)
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --allow-unsafe \
 	    --no-emit-index-url --custom-compile-command "make lock" "$$name.in" -o "$$name.txt"; \
 	done
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --custom-compile-command "make lock" -c requirements.txt requirements-cluster.in \
-	  -o requirements-cluster.txt
+	@for name in cluster browser; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --custom-compile-command "make lock" -c requirements.txt \
+	    "requirements-$$name.in" -o "requirements-$$name.txt"; \
+	done
 
 clean: ## Remove everything make installed or built
 	@rm -rf .venv .rivals node_modules .setup.lock .ape .build .cache .mutants .hypothesis \

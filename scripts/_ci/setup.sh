@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the pinned tools into this clone, once: `setup.sh python` into .venv, `setup.sh cluster`
-# what a cluster needs besides, `setup.sh anvil` into node_modules. Done again when a pin, the clone's folder or PYTHON changes.
+# what a cluster needs besides, `setup.sh anvil` into node_modules, `setup.sh browser` what tests of
+# the page need besides. Done again when a pin, the clone's folder or PYTHON changes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -122,27 +123,56 @@ anvil_stamp() { cat package.json package-lock.json | cksum; }
 
 anvil_runs() { scripts/_ci/run.sh sh -c 'anvil --version' >/dev/null 2>&1; }
 
+# Fills node_modules anew; `npm_install --omit=dev` leaves out what only tests of the page need.
+npm_install() {
+  npm --version >/dev/null 2>&1 ||
+    fail "npm does not run; install Node.js 20 or later, it brings the anvil node for the tests"
+  # No install scripts: anvil's own only checks what is checked below.
+  npm ci "$@" --ignore-scripts --no-audit --no-fund --no-progress --loglevel=error \
+    >/dev/null || fail "npm could not install anvil; check the network and run make again"
+  # npm skips an optional package whose hash is wrong or whose platform is unknown, and says nothing.
+  compgen -G 'node_modules/@foundry-rs/anvil-*/bin/anvil' >/dev/null && anvil_runs ||
+    fail "anvil does not run after npm ci; is this platform Linux or macOS on x64 or arm64?"
+  anvil_stamp >node_modules/.installed
+}
+
 setup_anvil() {
   local stamp=node_modules/.installed
   [ -f $stamp ] && [ "$(cat $stamp)" = "$(anvil_stamp)" ] && return
   lock
   [ -f $stamp ] && [ "$(cat $stamp)" = "$(anvil_stamp)" ] && return
-  npm --version >/dev/null 2>&1 ||
-    fail "npm does not run; install Node.js 20 or later, it brings the anvil node for the tests"
   say "anvil into node_modules"
-  # No install scripts: the package's own only checks what is checked below.
-  npm ci --ignore-scripts --no-audit --no-fund --no-progress --loglevel=error >/dev/null ||
-    fail "npm could not install anvil; check the network and run make again"
-  # npm skips an optional package whose hash is wrong or whose platform is unknown, and says nothing.
-  compgen -G 'node_modules/@foundry-rs/anvil-*/bin/anvil' >/dev/null && anvil_runs ||
-    fail "anvil does not run after npm ci; is this platform Linux or macOS on x64 or arm64?"
-  anvil_stamp >$stamp
+  npm_install --omit=dev
   say "anvil is ready"
+}
+
+browser_stamp() { cat package.json package-lock.json requirements-browser.txt | cksum; }
+
+setup_browser() {
+  setup_python
+  local stamp=node_modules/.browser chromium=node_modules/.chromium
+  browser_ready() {
+    [ -f $stamp ] && [ "$(cat $stamp)" = "$(browser_stamp)" ] &&
+      .venv/bin/python -c 'import playwright' 2>/dev/null
+  }
+  browser_ready && return
+  lock
+  browser_ready && return
+  say "Chromium into node_modules"
+  pip_install requirements-browser.txt
+  npm_install
+  node scripts/_ci/unpack_chromium.mjs || fail "Chromium could not be unpacked; see above"
+  LD_LIBRARY_PATH="$PWD/$chromium/lib" $chromium/chromium --version >/dev/null 2>&1 ||
+    say "the bundled Chromium does not run on this platform: the tests of the page use \$CHROMIUM" \
+      "or one on PATH"
+  browser_stamp >$stamp
+  say "Chromium is ready"
 }
 
 case "${1:-}" in
   python) setup_python ;;
   cluster) setup_cluster ;;
   anvil) setup_anvil ;;
-  *) fail "usage: setup.sh python|cluster|anvil" ;;
+  browser) setup_browser ;;
+  *) fail "usage: setup.sh python|cluster|anvil|browser" ;;
 esac

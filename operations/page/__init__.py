@@ -1,0 +1,1 @@
+"""The web page: a market's health at a glance."""
