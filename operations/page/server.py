@@ -1,9 +1,9 @@
 """Serves the page of a market's health, and the records it shows: read-only, without state.
 
-    /                     the page; everything it loads comes from here
-    /api/latest           the newest record
-    /api/history?blocks=  what the charts need of the newest records, oldest first
-    /api/stream           server-sent events: each new record as it comes
+/                     the page; everything it loads comes from here
+/api/latest           the newest record
+/api/history?blocks=  what the charts need of the newest records, oldest first
+/api/stream           server-sent events: each new record as it comes
 """
 
 import asyncio
@@ -143,9 +143,7 @@ class SafeHeaders:
         await self._app(scope, receive, send_safely)
 
 
-def application(
-    feed: Feed, history: Callable[[int], list[Record]], hosts: list[str]
-) -> Starlette:
+def application(feed: Feed, history: Callable[[int], list[Record]], hosts: list[str]) -> Starlette:
     """The application; `hosts` are the names it answers to."""
 
     async def index(request: Request) -> Response:

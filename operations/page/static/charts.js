@@ -3,7 +3,7 @@
 import { WAD, roughly } from "./numbers.js";
 
 const { uPlot } = window;
-const MARKS = { liquidated: "▼", deleveraged: "◆" };
+const MARKS = { liquidated: { glyph: "▼", offset: 9 }, deleveraged: { glyph: "◆", offset: -9 } };
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const utc = (timestamp) => uPlot.tzDate(new Date(timestamp * 1_000), "Etc/UTC");
@@ -77,30 +77,47 @@ function priceRows(blocks) {
   ];
 }
 
-/** Draws what happened over the line of the price. */
-function drawMarks(chart, plot) {
+/** Shades what was restricted, under the lines. */
+function drawSpans(chart, plot) {
   const { ctx, bbox } = plot;
+  const { blocks } = chart;
   ctx.save();
-  ctx.beginPath();
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-  ctx.clip();
+  clip(plot);
+  for (let i = 0; i + 1 < blocks.length; i++) {
+    const { block, breaker, price: at } = blocks[i];
+    const name = at.held !== null ? "--held" : breaker.until > block.timestamp ? "--restricted" : null;
+    if (name === null) continue;
+    const from = plot.valToPos(block.timestamp, "x", true);
+    ctx.fillStyle = style(name);
+    ctx.fillRect(from, bbox.top, plot.valToPos(blocks[i + 1].block.timestamp, "x", true) - from, bbox.height);
+  }
+  ctx.restore();
+}
+
+/** Draws who was closed beside the line of the price: losers below, winners above. */
+function drawMarks(chart, plot) {
+  const { ctx } = plot;
+  ctx.save();
+  clip(plot);
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
   ctx.font = `${11 * devicePixelRatio}px sans-serif`;
-  for (const { block, price: at, breaker, events } of chart.blocks) {
-    const x = plot.valToPos(block.timestamp, "x", true);
-    if (breaker.trips.some((trip) => trip.block === block.number)) {
-      ctx.fillStyle = style("--tripped");
-      ctx.fillRect(x - devicePixelRatio, bbox.top, 2 * devicePixelRatio, bbox.height);
-    }
-    const y = plot.valToPos(price(at.value), "y", true);
-    for (const kind of Object.keys(MARKS)) {
-      if (!events.some((event) => event.block === block.number && event.kind === kind)) continue;
+  for (const { block, price: at, events } of chart.blocks) {
+    const kinds = new Set(events.map((event) => event.kind));
+    for (const [kind, { glyph, offset }] of Object.entries(MARKS)) {
+      if (!kinds.has(kind)) continue;
       ctx.fillStyle = style(`--${kind}`);
-      ctx.fillText(MARKS[kind], x, kind === "liquidated" ? y + 9 * devicePixelRatio : y - 9 * devicePixelRatio);
+      const y = plot.valToPos(price(at.value), "y", true) + offset * devicePixelRatio;
+      ctx.fillText(glyph, plot.valToPos(block.timestamp, "x", true), y);
     }
   }
   ctx.restore();
+}
+
+function clip({ ctx, bbox }) {
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
 }
 
 const priceOptions = (chart) =>
@@ -113,7 +130,10 @@ const priceOptions = (chart) =>
     ],
     {
       bands: [{ series: [1, 2], fill: style("--band") }],
-      hooks: { draw: [(plot) => drawMarks(chart, plot)] },
+      hooks: {
+        drawClear: [(plot) => drawSpans(chart, plot)],
+        draw: [(plot) => drawMarks(chart, plot)],
+      },
     },
   );
 

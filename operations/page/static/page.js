@@ -27,6 +27,7 @@ const short = (address) => make("span", { title: address, class: "address" }, `$
 let record = null; // the newest
 let past = []; // by block, oldest first, the newest included
 let events = []; // newest first
+const trips = new Map(); // of breakers, by block and cause
 let heardAt = 0; // when the last record came, by this machine's clock
 let isConnected = false;
 
@@ -114,7 +115,7 @@ function showSolvency() {
       "tr",
       key ? { "data-key": key } : { class: "total" },
       make("th", { scope: "row" }, ...(key ? [make("i", { class: `swatch ${key}` })] : []), name),
-      cell(number(value, decimals)),
+      cell(number(value, decimals, { shown: 2 })),
     );
   byId("solvency").tBodies[0].replaceChildren(
     row("has", solvency.assets),
@@ -177,43 +178,59 @@ function showNext() {
       cell(number(position.distance_bp, 2, { unit: " %" })),
       cell(number(position.liquidation_price, WAD)),
       cell(number(position.size, WAD, { shown: 4 })),
-      cell(number(position.margin, decimals)),
+      cell(number(position.margin, decimals, { shown: 2 })),
       cell(short(position.owner), ""),
     ),
   );
   byId("next").tBodies[0].replaceChildren(...rows);
 }
 
-const GLYPHS = { liquidated: "▼", deleveraged: "◆", tripped: "┃", held: "‖", confirmed: "▶" };
+const GLYPHS = { liquidated: "▼", deleveraged: "◆", settled: "■", tripped: "┃", held: "‖", confirmed: "▶" };
+
+/** The trips that are known, oldest first; one that prolongs another is the same. */
+function spans() {
+  const found = [];
+  const open = new Map();
+  for (const trip of [...trips.values()].sort((one, other) => one.block - other.block)) {
+    const last = open.get(trip.cause);
+    if (last && trip.time <= last.until) {
+      last.until = Math.max(last.until, trip.until);
+    } else {
+      open.set(trip.cause, { ...trip });
+      found.push(open.get(trip.cause));
+    }
+  }
+  return found;
+}
 
 function showEvents() {
   const { decimals } = record;
-  const figure = (value, places) => cell(value === undefined || value === null ? "" : number(value, places));
-  const rows = events.map((event) =>
+  const tripped = spans();
+  put("trips", ...tripped.slice(-3).reverse().map(tripLine));
+  const all = [...events, ...tripped.map(({ cause, ...trip }) => ({ ...trip, kind: "tripped", text: `breaker: ${cause}` }))];
+  const newest = all.sort((one, other) => other.block - one.block).slice(0, EVENTS);
+  const figure = (value, places, shown) =>
+    cell(value === undefined || value === null ? "" : number(value, places, { shown }));
+  const rows = newest.map((event) =>
     make(
       "tr",
       { class: event.kind, "data-block": event.block },
       cell(make("time", { title: `block ${event.block}` }, clock(event.time)), ""),
-      make("td", {}, make("b", { class: "glyph" }, GLYPHS[event.kind] ?? "•"), ` ${event.text ?? event.kind}`),
+      make("td", {}, make("b", { class: "glyph" }, GLYPHS[event.kind] ?? "•"), event.text ?? event.kind),
       cell(event.id === undefined || event.id === null ? "" : String(event.id), "id"),
-      figure(event.size, WAD),
+      figure(event.size, WAD, 4),
       figure(event.price, WAD),
-      figure(event.value, decimals),
-      figure(event.penalty, decimals),
-      figure(event.bad_debt, decimals),
+      figure(event.value, decimals, 2),
+      figure(event.penalty, decimals, 2),
+      figure(event.bad_debt, decimals, 2),
     ),
   );
   byId("events").tBodies[0].replaceChildren(...rows);
   byId("events-none").hidden = rows.length > 0;
 }
 
-function showTrips() {
-  const trips = record.breaker.trips.slice(-4).reverse();
-  const rows = trips.map(({ cause, time, until }) =>
-    make("li", {}, make("b", { class: "glyph tripped" }, "┃"), ` ${clock(time)} ${cause}, exits only until ${clock(until)}`),
-  );
-  put("trips", ...rows);
-}
+const tripLine = ({ cause, time, until }) =>
+  make("li", {}, make("b", { class: "glyph tripped" }, "┃"), `${clock(time)} ${cause}: exits only until ${clock(until)}`);
 
 function showInvariants() {
   const all = record.invariants;
@@ -256,7 +273,6 @@ function show() {
   showDistances();
   showNext();
   showEvents();
-  showTrips();
   showInvariants();
   showLink();
   priceChart.show(past);
@@ -274,8 +290,10 @@ function append(blocks) {
   if (!blocks.length) return;
   const first = blocks[0].block.number;
   past = [...past.filter(({ block }) => block.number < first), ...blocks].slice(-BLOCKS);
-  const fresh = blocks.flatMap((block) => block.events.filter((event) => event.block === block.block.number));
+  const fresh = blocks.flatMap((block) => block.events.filter(({ kind }) => kind !== "tripped"));
   events = [...fresh.reverse(), ...events.filter(({ block }) => block < first)].slice(0, EVENTS);
+  for (const [key, trip] of trips) if (trip.block >= first) trips.delete(key);
+  for (const trip of blocks.flatMap(({ breaker }) => breaker.trips)) trips.set(`${trip.block} ${trip.cause}`, trip);
 }
 
 async function fetchPast(count) {
