@@ -183,7 +183,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         attempts = [_record(Attempt, attempt) for attempt in pending["attempts"]]
         pending = _record(Pending, pending | {"attempts": attempts})
     contracts = {key: _record(Contract, found) for key, found in content["contracts"].items()}
-    return _record(
+    manifest: Manifest = _record(
         Manifest,
         content
         | {
@@ -193,6 +193,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "pending": pending,
         },
     )
+    return manifest
 
 
 def _record(kind: type[Any], content: dict[str, Any]) -> Any:
