@@ -30,22 +30,23 @@ class Bound(NamedTuple):
         if self.low <= self.value <= self.high:
             if self.value % self.unit == 0:
                 return ""
-            step, near = _show(self.unit, places), self.value // self.unit * self.unit
+            step, near = show(self.unit, places), self.value // self.unit * self.unit
             return (
-                f"{_show(self.value, places)} is no multiple of {step}: write {_show(near, places)}"
+                f"{show(self.value, places)} is no multiple of {step}: write {show(near, places)}"
             )
         why = f" ({self.why})" if self.why else ""
-        value, low = _show(self.value, places), -(-self.low // self.unit) * self.unit
+        value, low = show(self.value, places), -(-self.low // self.unit) * self.unit
         high = self.high // self.unit * self.unit
         if low > high:
             return f"{value} cannot be right{why}, nor could any other: change those first"
         return (
-            f"{value} is not between {_show(low, places)} and {_show(high, places)}{why}: "
+            f"{value} is not between {show(low, places)} and {show(high, places)}{why}: "
             "choose a value there"
         )
 
 
-def _show(value: int, places: int) -> str:
+def show(value: int, places: int) -> str:
+    """An integer of 10**-places as the number that the file has."""
     text = f"{Decimal(value).scaleb(-places):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

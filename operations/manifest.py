@@ -67,6 +67,8 @@ class Attempt:
 
     transaction: str  # its hash
     raw: str
+    most: int  # wei for a unit of gas
+    tip: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ class Pending:
 
     key: str  # the step
     nonce: int
+    to: str | None
+    data: str
+    gas: int
     attempts: list[Attempt]  # the same but for the fees
 
 

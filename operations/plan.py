@@ -1,12 +1,17 @@
 """What is to be deployed, in order: a deploy file worked out to the last byte, by rehearsing it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
 from lockstep.abi import keccak
 from lockstep.compiler import EVM_VERSION, blueprint_initcode
+from lockstep.errors import InputError
+from operations.chain import Chain, hash_of
 from operations.codec import (
+    ROOT,
     artifact_of,
     calldata,
     constructor_inputs,
@@ -14,9 +19,10 @@ from operations.codec import (
     encoded,
     plain_arguments,
 )
-from operations.manifest import Contract
+from operations.manifest import REMEDY, Compiler, Contract, Manifest
 from operations.rehearsal import CREATE2_DEPLOYER, Rehearsal, RehearsalError, stand_in
 from operations.settings import AggregatorFeed, Settings, SignedFeed
+from perp_fuzz.deployment import created_address
 from python_model.evm import ZERO_ADDRESS
 
 BLUEPRINTS = {
@@ -283,8 +289,59 @@ class _Planner:
         self._plan.steps.append(Step(f"owner:{key}", title, "handover", to, data, ran.gas, {}))
 
 
-def compiler() -> dict[str, str]:
-    """What compiles the contracts here."""
-    from importlib.metadata import version
+def origin_of(chain: Chain, manifest: Manifest, next_nonce: int) -> Origin:
+    """Whose transactions a manifest is made of, and what is settled about them."""
+    deployer, pending = manifest.roles.deployer, manifest.pending
+    created = {key: item for key, item in manifest.contracts.items() if item.how == "create"}
+    by_address = {item.address: key for key, item in created.items()}
+    nonces: dict[str, int] = {}
+    nonce = 0
+    while len(nonces) < len(created):
+        key = by_address.get(created_address(deployer, nonce))
+        if key is not None:
+            nonces[key] = nonce
+        elif nonce > next_nonce:
+            lost = next(key for key in created if key not in nonces)
+            raise InputError(f"contracts.{lost}.address: not an address of {deployer}: {REMEDY}")
+        nonce += 1
+    if pending is not None and pending.to is None:
+        nonces[pending.key] = pending.nonce
+    hows = {item.how for item in manifest.contracts.values()} & {"create", "create2"}
+    if not hows and pending is not None:
+        hows = {"create" if pending.to is None else "create2"}
+    has_create2 = hows == {"create2"} if hows else chain.has_create2()
+    return Origin(deployer, has_create2, next_nonce, nonces)
 
-    return {"version": version("vyper"), "evm_version": EVM_VERSION, "optimize": OPTIMIZE}
+
+def unlike(manifest: Manifest, plan: Plan) -> Iterator[tuple[str, str, Any, Any]]:
+    """Where the manifest's contracts are not those of source and deploy file: contract, field,
+    what the manifest says, what it should say."""
+    pieces = plan.pieces()
+    for key, entry in manifest.contracts.items():
+        piece = pieces.get(key)
+        if piece is None:
+            yield key, "", entry.address, "nothing"
+            continue
+        meant = piece.entry(entry.transaction, entry.block, entry.code_hash)
+        if piece.code:
+            meant = replace(meant, code_hash=hash_of(piece.code))
+        for name, value in asdict(meant).items():
+            found = asdict(entry)[name]
+            if found != value:
+                yield key, f".{name}", found, value
+
+
+def compiler() -> Compiler:
+    """What compiles the contracts here."""
+    return Compiler(version("vyper"), EVM_VERSION, OPTIMIZE)
+
+
+def git_commit() -> str:
+    """Commit of the source, with a plus if the contracts have changes that are in none."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = git("rev-parse", "HEAD")
+    return commit + "+" * bool(git("status", "--porcelain", "--", "contracts")) or "unknown"

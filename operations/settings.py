@@ -208,7 +208,7 @@ def _market(
 ) -> MarketSettings:
     feed = table.take("feed", _one_of(feeds))
     name, symbol = table.take("name", _text(1, 25)), table.take("symbol", _text(1, 5))
-    places: Callable[[str], int] = lambda key: _places(key, decimals)  # noqa: E731 - of a closure
+    places: Callable[[str], int] = lambda key: places_of(key, decimals)  # noqa: E731 - of a closure
     fixed, changing = table.table("params"), table.table("risk")
     params = MarketParams(**_numbers(fixed, MarketParams, places))
     fixed.check(market_bounds(params), places)
@@ -223,7 +223,7 @@ def _market(
     return MarketSettings(feed, name, symbol, params, risk)
 
 
-def _places(key: str, decimals: int) -> int:
+def places_of(key: str, decimals: int) -> int:
     """Decimal places by which a number of the file is moved to become an integer."""
     return 0 if key in SECONDS else decimals if key in TOKENS else WAD_PLACES
 
