@@ -26,7 +26,7 @@ from web3.types import RPCEndpoint, RPCResponse
 from lockstep.abi import keccak
 
 LAYER = "patience"
-FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+FIRST_DELAY, LONGEST_DELAY = 0.05, 5.0
 # What changes something and is not made harmless by a nonce: never asked twice unless it is
 # certain that the first was not heard.
 ONCE = ("eth_sendTransaction", "eth_sendTransactionSync", "evm_", "anvil_", "hardhat_", "miner_")

@@ -1,0 +1,93 @@
+"""What publisher and keeper have in common: rounds until they are stopped, results, one voice."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+
+from operations.accounts import Result, Sender, SendError
+from operations.metrics import Metrics
+from operations.rpc import NodeError, Stopped
+
+DRAIN_SECONDS = 10.0
+
+
+class Rounds:
+    """Looks at the chain again and again and sends what is to be sent."""
+
+    def __init__(self, log: logging.Logger, sender: Sender, metrics: Metrics) -> None:
+        self._log = log
+        self._sender = sender
+        self._told = ""
+        self.metrics = metrics
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there will never be anything to do again."""
+        return False
+
+    def step(self) -> int:
+        """One round; how many transactions were sent."""
+        raise NotImplementedError
+
+    def on_result(self, result: Result) -> None:
+        """What became of a transaction of an earlier round."""
+
+    def summary(self) -> str:
+        """What was done so far, in words."""
+        raise NotImplementedError
+
+    def run(
+        self,
+        stop: threading.Event,
+        interval: float = 1.0,
+        on_round: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Rounds until `stop` is set; what is in flight then has a moment to be mined. A node that
+        fails for longer than its policy says is told of and asked again in the next round."""
+        while not (stop.is_set() or self.is_over):
+            try:
+                self.step()
+            except Stopped:
+                break
+            except (NodeError, SendError) as error:
+                self.tell(str(error), logging.ERROR)
+            on_round()
+            stop.wait(interval)
+        try:
+            self.account(self._sender.drain(DRAIN_SECONDS))
+        except (NodeError, SendError, Stopped) as error:
+            self._log.warning("left in flight: %s", error)
+        self._log.info("stopped: %s", self.summary())
+
+    def account(self, results: list[Result]) -> None:
+        """Counts what was decided and says it."""
+        metrics = self.metrics
+        for result in results:
+            kind = result.call.label
+            metrics.transactions.labels(kind, result.status).inc()
+            metrics.gas.labels(kind).inc(result.gas_used)
+            metrics.fees.labels(kind).inc(result.cost)
+            self.on_result(result)
+            if result.status == "done":
+                said = "%s: mined in block %d, gas %d"
+                self._log.info(said, kind, result.block, result.gas_used)
+            else:
+                self._log.warning("%s: %s (transaction %d)", kind, result.status, result.nonce)
+
+    def tell(self, text: str, level: int, key: str = "") -> None:
+        """Says something once, until there is something else to say: `key` is what stays the same
+        in a text whose numbers change."""
+        if (key or text) != self._told:
+            self._log.log(level, "%s", text)
+        self._told = key or text
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """SIGTERM and Ctrl-C end the round that is running, nothing else."""
+
+    def on_signal(number: int, _frame: object) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)

@@ -1,0 +1,254 @@
+"""A market of one's own on anvil, and its model, which is told afterwards what happened.
+
+For tests and for measuring. The chain speaks HTTP and mines when it is told to, or at once; the
+model is made to follow every call that is in its blocks, and then holds events, outcomes and all
+storage words to it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from eth_abi.abi import decode
+from eth_account import Account
+from eth_keys.datatypes import Signature
+from web3 import Web3
+
+from lockstep import abi
+from lockstep.adapter import Config
+from lockstep.engines.anvil import AnvilEngine
+from operations.accounts import LocalSigner
+from operations.market import Function, Target, target_at
+from operations.rpc import Policy, connect
+from perp_fuzz.deployment import (
+    ADDRESSES,
+    LPS,
+    PUBLISHERS,
+    QUORUM,
+    TRADERS,
+    compile_contracts,
+    deploy,
+)
+from perp_fuzz.signing import digest, key_of
+from perp_fuzz.words import Words
+from python_model.evm import Revert
+from python_model.modules.constants import WAD
+from python_model.signed_price_feed import Header, Report
+
+PRICE = 10_000 * WAD
+COINS = 10**21  # wei for whoever sends transactions of its own
+TOKEN = "testing/TokenMock"
+ANY = 2**256 - 1
+OPEN = Function("open(uint256,uint256,uint256,uint256)", "uint256")
+DEPOSIT = Function("deposit(uint256,address)", "uint256")
+BATCH = 100  # transactions of one block
+CONFIG: Config = {"decimals": 6, "feed": "signed"}
+
+
+def signer_named(name: str) -> LocalSigner:
+    """A key that anyone can work out, of a role that the model does not know."""
+    return LocalSigner(Account.from_key(abi.keccak(b"stage " + name.encode())))
+
+
+def publisher_keys(count: int = QUORUM) -> list[LocalSigner]:
+    """Keys that the feed lists."""
+    return [LocalSigner(Account.from_key(key_of(role).secret)) for role in PUBLISHERS[:count]]
+
+
+class Stage:
+    """A market with a pool, the lens, and people with tokens. Time goes by from 2020 on."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.engine = AnvilEngine()
+        self.artifacts = compile_contracts()
+        self.system = deploy(self.engine, CONFIG | changes, self.artifacts)
+        owner = ADDRESSES["owner_0"]
+        lens = self.engine.deploy(self.artifacts["MarketLens"].initcode, owner)
+        self.address = f"http://127.0.0.1:{self.engine._http.port}"
+        self.web3: Web3 = connect(self.address, Policy(seconds=5.0))
+        aggregator = self.system.aggregator.address if CONFIG | changes != CONFIG else None
+        self.target: Target = target_at(self.web3, self.system.market.address, lens)
+        if changes.get("feed") == "aggregator":
+            self.target = self.target._replace(test_aggregator=aggregator)
+        self._followed = self.block_number()
+        self.words = Words(self.system, self.artifacts, TOKEN)
+        self._functions = self._known_functions()
+        self._encoders = {
+            contract.address: abi.register_events(self.artifacts[name].abi)
+            for name, contract in self._contracts()
+        }
+
+    # The chain
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        """A request to the node itself."""
+        return self.engine._rpc(method, *params)
+
+    def block_number(self) -> int:
+        return int(self.rpc("eth_blockNumber"), 16)
+
+    def chain_time(self) -> int:
+        """Of the latest block."""
+        return int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+    def hold_mining(self) -> None:
+        """From here on only `mine` makes blocks."""
+        self.rpc("evm_setAutomine", False)
+
+    def mine(self, blocks: int = 1) -> None:
+        for _ in range(blocks):
+            self.rpc("evm_mine")
+
+    def fund(self, *signers: LocalSigner) -> None:
+        """Native coin for gas."""
+        for signer in signers:
+            self.rpc("anvil_setBalance", signer.address, hex(COINS))
+
+    def send(self, calls: Sequence[tuple[str, str, bytes]]) -> None:
+        """Sender, target and calldata of many transactions, a hundred in a block. They succeed."""
+        self.rpc("evm_setAutomine", False)
+        sent = []
+        for place, (sender, to, data) in enumerate(calls, 1):
+            fields = {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": hex(1_000_000)}
+            sent.append(self.rpc("eth_sendTransaction", fields | {"gasPrice": "0x0"}))
+            if place % BATCH == 0:
+                self.rpc("evm_mine")
+        self.rpc("evm_mine")
+        self.rpc("evm_setAutomine", True)
+        for transaction in sent:
+            receipt = self.rpc("eth_getTransactionReceipt", transaction)
+            if receipt is None or receipt["status"] != "0x1":
+                raise RuntimeError(f"set-up failed: {receipt}")
+
+    def deposit(self, tokens: int) -> None:
+        """Into the pool, by its providers."""
+        pool, amount = self.system.pool.address, tokens * 10**6
+        self.send([(ADDRESSES[lp], pool, DEPOSIT(amount, ADDRESSES[lp])) for lp in LPS[:3]])
+
+    def open(self, count: int, side: int = 0, size: int = WAD // 20, margin: int = 20) -> None:
+        """Positions of traders in turn; the margin in tokens."""
+        market = self.system.market.address
+        worst = ANY if side == 0 else 0
+        self.send(
+            [
+                (
+                    ADDRESSES[TRADERS[place % 8]],
+                    market,
+                    # No two alike, so that they fill more than one ring.
+                    OPEN(side, size, margin * 10**6 + place * 10**4, worst),
+                )
+                for place in range(count)
+            ]
+        )
+
+    def wallet_balance(self, signer: LocalSigner) -> int:
+        return int(self.web3.eth.get_balance(self.web3.to_checksum_address(signer.address)))
+
+    # The model
+
+    def follow(self) -> int:
+        """Has the model make every call of the blocks since, and compares what came of it; how
+        many there were. AssertionError at the first difference."""
+        count = 0
+        last = self.block_number()
+        for number in range(self._followed + 1, last + 1):
+            block = self.rpc("eth_getBlockByNumber", hex(number), True)
+            for transaction in block["transactions"]:
+                count += self._follow(transaction, int(block["timestamp"], 16))
+        self._followed = last
+        return count
+
+    def compare(self) -> int:
+        """Every storage word that the model knows, read from the chain; how many."""
+        count = 0
+        for address, slot, expected in self.words.everything():
+            found = self.engine.storage(address, slot)
+            assert found == expected, (
+                f"{self.words.name(address, slot)}: chain {found}, model {expected}"
+            )
+            count += 1
+        return count
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def _contracts(self) -> Iterator[tuple[str, Any]]:
+        system = self.system
+        yield from (("PerpMarket", system.market), ("LiquidityPool", system.pool))
+        yield from (("RiskEngine", system.engine), (type(system.feed).__name__, system.feed))
+        yield from ((TOKEN, system.token), ("testing/AggregatorMock", system.aggregator))
+
+    def _known_functions(self) -> dict[tuple[str, bytes], tuple[Any, list[str], str]]:
+        """Model, types of arguments and name, by address and selector."""
+        known = {}
+        for name, contract in self._contracts():
+            for item in self.artifacts[name].abi:
+                if item["type"] == "function":
+                    types = [abi_type(field) for field in item["inputs"]]
+                    signature = f"{item['name']}({','.join(types)})"
+                    key = (contract.address, abi.selector(signature))
+                    known[key] = (contract, types, item["name"])
+        return known
+
+    def _follow(self, transaction: dict[str, Any], timestamp: int) -> int:
+        to, data = transaction["to"], bytes.fromhex(transaction["input"][2:])
+        found = self._functions.get((str(to).lower(), data[:4]))
+        if found is None:
+            return 0
+        contract, types, name = found
+        arguments = [_plain(value) for value in decode(types, data[4:])]
+        if name == "publish":
+            arguments = self._recognised(contract.address, *arguments)
+        chain = self.system.chain
+        chain.timestamp = timestamp
+        receipt = self.rpc("eth_getTransactionReceipt", transaction["hash"])
+        is_done, told = True, ""
+        try:
+            getattr(contract, name)(*arguments, sender=transaction["from"].lower())
+        except Revert as revert:
+            is_done, told = False, revert.reason
+        where = f"{name} in block {int(transaction['blockNumber'], 16)}"
+        assert is_done == (receipt["status"] == "0x1"), f"{where}: the model says {told!r}"
+        if is_done:
+            logs = [_log(log) for log in receipt["logs"]]
+            expected = [
+                self._encoders[event.address][event.name](event.address, *event.fields)
+                for event in chain.events
+            ]
+            known = self._encoders.keys() - {self.system.token.address}
+            assert [log for log in logs if log[0] in known] == [
+                log for log in expected if log[0] in known
+            ], f"{where}: other events"
+        return 1
+
+    def _recognised(self, feed: str, header: Any, reports: Any) -> list[Any]:
+        """Header and reports, whose signers the model now knows."""
+        made = Header(*header)
+        named = [Report(*report) for report in reports]
+        for report in named:
+            hashed = digest(feed, made, report.price, report.confidence)
+            s, v = report.vs & (1 << 255) - 1, report.vs >> 255
+            signer = Signature(vrs=(v, report.r, s)).recover_public_key_from_msg_hash(hashed)
+            message = (
+                *(made.chain_id, feed, made.feed_id, made.decimals),
+                *(report.price, report.confidence, made.price_time),
+            )
+            address = signer.to_address()
+            self.system.chain.register_signature(message, report.r, report.vs, address)
+        return [made, named]
+
+
+def abi_type(field: dict[str, Any]) -> str:
+    """A type of an ABI as signatures have it."""
+    if not field["type"].startswith("tuple"):
+        return str(field["type"])
+    inner = ",".join(abi_type(part) for part in field["components"])
+    return f"({inner}){field['type'][5:]}"
+
+
+def _plain(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _log(log: dict[str, Any]) -> tuple[str, tuple[bytes, ...], bytes]:
+    topics = tuple(bytes.fromhex(topic[2:]) for topic in log["topics"])
+    return log["address"].lower(), topics, bytes.fromhex(log["data"][2:])
