@@ -50,19 +50,21 @@ def deploy(
     say: Say = print,
     *,
     dry_run: bool = False,
+    agree: Callable[[], bool] = lambda: True,
     passed: Callable[[str], None] = lambda boundary: None,
 ) -> Manifest:
     """Deploys what is not deployed yet; the manifest, which is at `path` too.
 
     InputError before anything is sent, where file, manifest, chain and account do not fit;
-    DeployError if the chain then does something else than was rehearsed. `passed` is told every
-    boundary between two effects on chain or disk ("noted", "sent", "mined", "recorded").
+    DeployError if the chain then does something else than was rehearsed. `agree` is asked once
+    the plan is shown. `passed` is told every boundary between two effects on chain or disk
+    ("noted", "sent", "mined", "recorded").
     """
     with _alone(path):
         run = _Run(web3, signer, settings, path, say, passed)
         run.prepare()
         run.show()
-        if not dry_run:
+        if not dry_run and agree():
             run.carry_out()
         return run.manifest
 

@@ -96,6 +96,14 @@ class Report:
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def lines(self) -> Iterator[str]:
+        """What there is to say."""
+        yield from self.notes
+        for difference in self.differences:
+            yield f"DIFFERS  {difference}"
+        count = len(self.differences)
+        yield f"{self.compared} compared, " + (f"{count} differ" if count else "all equal")
+
     def equal(self, what: str, found: Any, meant: Any, where: str) -> None:
         """Compares, part by part where there are parts."""
         if (
