@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from operations.accounts import Result, Sender, SendError
+from operations.market import Reverted
 from operations.metrics import Metrics
 from operations.rpc import NodeError, Stopped
 
@@ -52,6 +53,10 @@ class Rounds:
                 break
             except (NodeError, SendError) as error:
                 self.tell(str(error), logging.ERROR)
+            except Reverted as error:
+                # What never reverts has: a node in the middle of a block answers with the time of
+                # one and the state of the next.
+                self.tell(f"the node contradicts itself: {error}", logging.WARNING)
             on_round()
             stop.wait(interval)
         try:
