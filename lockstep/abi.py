@@ -137,6 +137,17 @@ class Event:
         encode: Callable[..., Log] = eval(code, scope)
         return encode
 
+    def values(self, log: Log) -> tuple[Value | bool, ...]:
+        """Fields of a log in order, as they were given to be encoded; static ones only."""
+        _, topics, data = log
+        indexed, plain = iter(topics[1:]), iter(range(0, len(data), 32))
+        words = [
+            next(indexed) if is_indexed else data[(at := next(plain)) : at + 32]
+            for _, _, is_indexed in self.fields
+        ]
+        kinds = [kind for kind, _, _ in self.fields]
+        return tuple(_value(kind, word) for kind, word in zip(kinds, words, strict=True))
+
     def show(self, log: Log) -> str:
         _, topics, data = log
         raw = dict(zip(self._indexed, topics[1:], strict=False))
@@ -165,6 +176,16 @@ def register_events(abi: Iterable[dict[str, Any]]) -> dict[str, Event]:
             ]
             events[item["name"]] = Event(f"{item['name']}({', '.join(fields)})")
     return events
+
+
+def _value(kind: str, raw: bytes) -> Value | bool:
+    if kind == "address":
+        return "0x" + raw[-20:].hex()
+    if kind == "bool":
+        return any(raw)
+    if kind.startswith("bytes"):
+        return raw
+    return int.from_bytes(raw, "big", signed=kind.startswith("int"))
 
 
 def show_word(kind: str, raw: bytes) -> str:

@@ -1,14 +1,18 @@
 """Storage words of the contracts, written from the model's records: the state that is compared."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from lockstep.abi import mapping_slot, unsigned
 from lockstep.compiler import Artifact
-from perp_fuzz.deployment import Artifacts, System
-from python_model.evm import ZERO_ADDRESS
+from perp_fuzz.deployment import Artifacts
+from python_model.aggregator_price_feed import AggregatorPriceFeed
+from python_model.configurator import Configurator
+from python_model.evm import ZERO_ADDRESS, Chain
+from python_model.liquidity_pool import LiquidityPool
+from python_model.market_factory import MarketFactory
 from python_model.modules.constants import FRACTION_UNIT
-from python_model.perp_market import Position
+from python_model.perp_market import PerpMarket, Position
 from python_model.risk_engine import HOUR, RiskEngine
 from python_model.signed_price_feed import SignedPriceFeed
 
@@ -20,20 +24,42 @@ PARAM_WORDS = ("_terms", "_ramp", "_rules", "_caps", "_dynamics", "_limits")
 FULL_EVERY = 8  # changes between two looks at every scalar word
 
 
-class Words:
-    """Knows where each record of one deployment lives."""
+class Deployed(Protocol):
+    """The models of one market and of what belongs to it."""
 
-    def __init__(self, system: System, artifacts: Artifacts, token_name: str) -> None:
+    @property
+    def chain(self) -> Chain: ...
+    @property
+    def token(self) -> Any: ...
+    @property
+    def factory(self) -> MarketFactory: ...
+    @property
+    def configurator(self) -> Configurator: ...
+    @property
+    def market(self) -> PerpMarket: ...
+    @property
+    def pool(self) -> LiquidityPool: ...
+    @property
+    def engine(self) -> RiskEngine: ...
+    @property
+    def feed(self) -> SignedPriceFeed | AggregatorPriceFeed: ...
+
+
+class Words:
+    """Knows where each record of one deployment lives. A token without a name is somebody else's:
+    its words are nobody's business."""
+
+    def __init__(self, system: Deployed, artifacts: Artifacts, token_name: str | None) -> None:
         self.system = system
         market, pool, token = system.market, system.pool, system.token
-        self._market_slots = _Slots(artifacts["PerpMarket"])
-        self._pool_slots = _Slots(artifacts["LiquidityPool"])
+        self._market_slots = slots_of(artifacts["PerpMarket"])
+        self._pool_slots = slots_of(artifacts["LiquidityPool"])
         self._is_signed = isinstance(system.feed, SignedPriceFeed)
-        self._engine_slots = _Slots(artifacts["RiskEngine"])
-        self._feed_slots = _Slots(artifacts[type(system.feed).__name__])
-        self._configurator_slots = _Slots(artifacts["Configurator"])
-        self._factory_slots = _Slots(artifacts["MarketFactory"])
-        self._token_slots = _Slots(artifacts[token_name])
+        self._engine_slots = slots_of(artifacts["RiskEngine"])
+        self._feed_slots = slots_of(artifacts[type(system.feed).__name__])
+        self._configurator_slots = slots_of(artifacts["Configurator"])
+        self._factory_slots = slots_of(artifacts["MarketFactory"])
+        self._token_slots = slots_of(artifacts[token_name]) if token_name else None
         self._positions_slot = self._market_slots["_positions"]
         self._turns = 0
         self._written: list[list[Any]] = []
@@ -42,7 +68,6 @@ class Words:
         self._names: dict[tuple[str, int], str] = {}
         slot = self._market_slots
         shares = self._pool_slots
-        coins = self._token_slots
         self._writers: dict[int, Callable[[Any], list[Word]]] = {
             id(market._positions): self._position,
             id(market._ring_heads): self._map(
@@ -63,12 +88,6 @@ class Words:
             id(pool.allowance): self._map2(
                 pool.address, shares["erc4626.erc20.allowance"], pool.allowance
             ),
-            id(token.balanceOf): self._map(
-                token.address, coins["token_ledger.balanceOf"], token.balanceOf
-            ),
-            id(token.allowance): self._map2(
-                token.address, coins["token_ledger.allowance"], token.allowance
-            ),
         }
         self._mappings: list[tuple[str, Any]] = [
             ("position", market._positions),
@@ -80,9 +99,17 @@ class Words:
             ("claim of", pool.claim_of),
             ("shares of", pool.balanceOf),
             ("share allowance", pool.allowance),
-            ("tokens of", token.balanceOf),
-            ("token allowance", token.allowance),
         ]
+        coins = self._token_slots
+        if coins is not None:
+            holdings, allowances = token.balanceOf, token.allowance
+            self._writers[id(holdings)] = self._map(
+                token.address, coins["token_ledger.balanceOf"], holdings
+            )
+            self._writers[id(allowances)] = self._map2(
+                token.address, coins["token_ledger.allowance"], allowances
+            )
+            self._mappings += [("tokens of", holdings), ("token allowance", allowances)]
         self._last: list[int] = [value for _, _, value in self.scalars()]
         self._scalar_slots = [(address, slot) for address, slot, _ in self.scalars()]
 
@@ -242,8 +269,9 @@ class Words:
             for key in storage:
                 yield from writer(key)
         token, coins = self.system.token, self._token_slots
-        yield token.address, coins["token_ledger.totalSupply"], token.totalSupply
-        yield token.address, coins["token_ledger.fee_bps"], token.fee_bps
+        if coins is not None:
+            yield token.address, coins["token_ledger.totalSupply"], token.totalSupply
+            yield token.address, coins["token_ledger.fee_bps"], token.fee_bps
         factory, slots = self.system.factory, self._factory_slots
         for number, market in factory.markets.items():
             address = market.address if market else ZERO_ADDRESS
@@ -261,7 +289,7 @@ class Words:
                 (self.system.configurator, self._configurator_slots),
                 (self.system.feed, self._feed_slots),
                 (self.system.factory, self._factory_slots),
-                (self.system.token, self._token_slots),
+                (self.system.token, self._token_slots or {}),
             ):
                 for label, place in slots.items():
                     self._names[owner.address, place] = f"{type(owner).__name__}.{label}"
@@ -347,16 +375,16 @@ def position_words(position: Position | None) -> tuple[int, int, int]:
     return identity, sizes, position.entry_price | position.entry_funding + FUNDING_OFFSET << 128
 
 
-class _Slots(dict[str, int]):
+def slots_of(artifact: Artifact) -> dict[str, int]:
     """Slot by dotted name."""
+    found: dict[str, int] = {}
 
-    def __init__(self, artifact: Artifact) -> None:
-        super().__init__()
-        self._fill(artifact.layout, "")
-
-    def _fill(self, layout: dict[str, Any], prefix: str) -> None:
+    def fill(layout: dict[str, Any], prefix: str) -> None:
         for name, entry in layout.items():
             if "slot" in entry:
-                self[prefix + name] = int(entry["slot"])
+                found[prefix + name] = int(entry["slot"])
             else:
-                self._fill(entry, f"{prefix}{name}.")
+                fill(entry, f"{prefix}{name}.")
+
+    fill(artifact.layout, "")
+    return found

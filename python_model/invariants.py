@@ -152,6 +152,19 @@ class Observation:
         if fields[0] == self.market.address:
             self.proposed_at = self.market.chain.timestamp
 
+    def refile(self) -> None:
+        """Takes in what is open now: the market was put back, or changed by no transaction."""
+        self.live.clear()
+        self._where.clear()
+        self._filed.clear()
+        for ranks in self.ranked:
+            ranks.clear()
+        for position_id, position in self.market._positions.items():
+            if position is not None:
+                self._where[position_id] = len(self.live)
+                self.live.append(position_id)
+                self._rank(position_id, position)
+
     def _remove(self, position_id: int) -> None:
         index = self._where.pop(position_id)
         last = self.live.pop()

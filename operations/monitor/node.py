@@ -1,0 +1,184 @@
+"""What is asked of the node, several blocks in one request.
+
+Everything about a block is asked by its hash, so that a reorganisation in the middle cannot mix two
+blocks: what the node no longer has raises Gone.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from web3 import Web3
+
+from lockstep import abi
+from lockstep.errors import InputError
+from operations.monitor.records import Block, Word
+from operations.monitor.traces import Frame, Reader
+from operations.rpc import NodeError, Policy, endpoint_name, is_busy, patient
+
+CALLS = {"tracer": "callTracer", "tracerConfig": {"withLog": True}}
+WORDS = {"tracer": "prestateTracer", "tracerConfig": {"diffMode": True, "disableCode": True}}
+SOLVENCY = "0x" + abi.selector("solvency()").hex()
+BALANCE_OF = abi.encoder("balanceOf(address)")
+NO_METHOD = -32601
+REVERT = 3
+TRIES = 8  # of a batch in which single answers are busy
+GONE = ("not found", "unknown block", "no block", "block does not exist", "not available")
+
+
+class Gone(Exception):
+    """A block that the node had is not there any more."""
+
+
+class Header(NamedTuple):
+    """The little of a block's head that tells where it belongs."""
+
+    number: int
+    hash: str
+    parent: str
+    timestamp: int
+
+
+class Addresses(NamedTuple):
+    """Of the system, in lower case; `token` is somebody else's."""
+
+    market: str
+    pool: str
+    engine: str
+    feed: str
+    configurator: str
+    factory: str
+    token: str
+
+    @property
+    def system(self) -> tuple[str, ...]:
+        return self[:6]
+
+
+class Node:
+    """One node and one market."""
+
+    def __init__(self, web3: Web3, at: Addresses, policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
+        # Without the layers that turn answers into other types: traces are large.
+        self.web3 = patient(Web3(web3.provider, middleware=[]), self._policy)
+        self._batch = self.web3.provider.batch_request_func(self.web3, self.web3.middleware_onion)
+        self.at = at
+        self._reader = Reader(frozenset(at.system))
+        self.requests = 0
+
+    def head(self) -> int:
+        """Number of the newest block."""
+        return int(self.ask([("eth_blockNumber", [])])[0], 16)
+
+    def chain_id(self) -> int:
+        return int(self.ask([("eth_chainId", [])])[0], 16)
+
+    def headers(self, numbers: Sequence[int]) -> list[Header | None]:
+        """Heads of the blocks that now have these numbers; None where there is none."""
+        found = self.ask([("eth_getBlockByNumber", [hex(n), False]) for n in numbers])
+        return [_header(one) if one else None for one in found]
+
+    def blocks(self, headers: Sequence[Header]) -> list[Block]:
+        """All that the replica needs of these blocks. Gone if one of them is."""
+        questions = [question for header in headers for question in self._questions(header.hash)]
+        answers = self.ask(questions)
+        each = len(questions) // max(len(headers), 1)
+        return [
+            self._block(header, answers[each * i : each * i + each])
+            for i, header in enumerate(headers)
+        ]
+
+    def words(self, places: Sequence[Word], block: str) -> dict[Word, int]:
+        """Storage at the end of a block, by its hash."""
+        at = {"blockHash": block}
+        questions = [("eth_getStorageAt", [address, hex(slot), at]) for address, slot in places]
+        answers = self.ask(questions)
+        return {place: int(word, 16) for place, word in zip(places, answers, strict=True)}
+
+    def _questions(self, block: str) -> Iterable[tuple[str, list[Any]]]:
+        at = {"blockHash": block}
+        market, pool = self.at.market, self.at.pool
+        yield "debug_traceBlockByHash", [block, CALLS]
+        yield "debug_traceBlockByHash", [block, WORDS]
+        yield "eth_call", [{"to": market, "data": SOLVENCY}, at]
+        for holder in (market, pool):
+            yield "eth_call", [{"to": self.at.token, "data": "0x" + BALANCE_OF(holder).hex()}, at]
+
+    def _block(self, header: Header, answers: Sequence[Any]) -> Block:
+        calls, words, solvency, *balances = answers
+        transactions = []
+        for one in calls:
+            found = self._reader.transaction(one["txHash"], _result(one, "callTracer"))
+            if found is not None:
+                transactions.append(found)
+        held = [int(answer, 16) if len(answer) > 2 else 0 for answer in balances]
+        return Block(
+            *header,
+            tuple(transactions),
+            tuple(self._changes(_result(one, "prestateTracer") for one in words).items()),
+            bytes.fromhex(solvency[2:]),
+            (held[0], held[1]),
+        )
+
+    def _changes(self, diffs: Iterable[Frame]) -> dict[Word, int]:
+        """Words of the system that the transactions of a block have changed, as they are now."""
+        changes: dict[Word, int] = {}
+        for diff in diffs:
+            for address in self.at.system:
+                before = diff["pre"].get(address, {}).get("storage", {})
+                after = diff["post"].get(address, {}).get("storage", {})
+                # What has become zero is named only where it is told what was.
+                for slot in before.keys() | after.keys():
+                    changes[address, int(slot, 16)] = int(after.get(slot, "0x0"), 16)
+        return changes
+
+    def ask(self, questions: Sequence[tuple[str, list[Any]]]) -> list[Any]:
+        """Answers of a batch, in the order of the questions."""
+        if not questions:
+            return []
+        for turn in range(TRIES):
+            self.requests += 1
+            answers: Any = self._batch(questions)
+            if isinstance(answers, dict):
+                answers = [answers] * len(questions)
+            answers = [_plain(one) for one in answers]
+            errors = [one["error"] for one in answers if "error" in one]
+            if not errors:
+                return [one["result"] for one in answers]
+            if not all(map(is_busy, errors)):
+                break
+            self._policy.note("rate limit")
+            self._policy.pause(0.1 * 2**turn)
+        method, error = next(
+            (question[0], one["error"])
+            for question, one in zip(questions, answers, strict=True)
+            if "error" in one
+        )
+        raise self._failed(method, error)
+
+    def _failed(self, method: str, error: Any) -> Exception:
+        text = str(error.get("message", error))
+        if error["code"] == NO_METHOD or "method" in text.lower():
+            return InputError(
+                f"{endpoint_name(self.web3)}: {method} is not offered ({text}): use a node with "
+                "its debug methods open"
+            )
+        if any(part in text.lower() for part in GONE):
+            return Gone(text)
+        return NodeError(f"{endpoint_name(self.web3)}: {method}: {text}")
+
+
+def _plain(answer: Any) -> Any:
+    """A view that reverts answers nothing."""
+    is_revert = answer.get("error", {}).get("code") == REVERT
+    return {"result": "0x"} if is_revert else answer
+
+
+def _result(one: Frame, tracer: str) -> Any:
+    if "result" not in one:
+        raise NodeError(f"{tracer}: transaction {one.get('txHash')}: {one.get('error')}")
+    return one["result"]
+
+
+def _header(raw: Any) -> Header:
+    return Header(int(raw["number"], 16), raw["hash"], raw["parentHash"], int(raw["timestamp"], 16))
