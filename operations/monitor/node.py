@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from web3 import Web3
+from web3.providers.base import JSONBaseProvider
 
 from lockstep import abi
 from lockstep.errors import InputError
@@ -61,7 +62,9 @@ class Node:
         self._policy = policy or Policy()
         # Without the layers that turn answers into other types: traces are large.
         self.web3 = patient(Web3(web3.provider, middleware=[]), self._policy)
-        self._batch = self.web3.provider.batch_request_func(self.web3, self.web3.middleware_onion)
+        provider = self.web3.provider
+        assert isinstance(provider, JSONBaseProvider)
+        self._batch = provider.batch_request_func(self.web3, self.web3.middleware_onion)
         self.at = at
         self._reader = Reader(frozenset(at.system))
         self.requests = 0

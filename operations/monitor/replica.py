@@ -484,7 +484,9 @@ class Replica:
                 seen.donated[holder] = seen.donated.get(holder, 0) + gift
             if surplus < 0:
                 seen.token_is_sound = False
-                self._tell("P2", f"{-surplus} tokens of {holder} are gone, by no call of the system")
+                self._tell(
+                    "P2", f"{-surplus} tokens of {holder} are gone, by no call of the system"
+                )
 
     def _owed(self, system: System, holder: str) -> int:
         """What the ledgers say it holds."""

@@ -1,0 +1,225 @@
+"""Follows the chain block by block, through reorganisations, and remembers where it was."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from operations.monitor.database import Database, Stored
+from operations.monitor.health import Broken, Record, health
+from operations.monitor.node import Gone, Header, Node
+from operations.monitor.records import Block
+from operations.monitor.replica import JOURNAL, Finding, Replica
+from operations.monitor.system import Given, Subject
+from operations.rpc import NodeError
+from perp_fuzz.deployment import Artifacts
+
+LOG = logging.getLogger("ringfence.monitor")
+BATCH = 16  # blocks asked for at once, at most
+SHOWN = 2_000  # blocks whose health is at hand
+# Of a health record of the past.
+PAST = ("block", "price", "breaker", "open_interest", "events")
+# A node behind others goes back for a moment: a chain that has become shorter is believed later.
+SHORTER_SECONDS = 10.0
+
+
+@dataclass
+class Progress:
+    """What following has come to so far, for metrics."""
+
+    head: int = 0
+    blocks: int = 0
+    reorganisations: int = 0
+    undone: int = 0  # blocks
+    rebuilds: int = 0
+    seconds: float = 0.0  # spent on blocks
+    findings: dict[str, int] = field(default_factory=dict)
+
+
+class Follower:
+    """One market. `on_first` is told findings that are the first of their invariant."""
+
+    def __init__(
+        self,
+        node: Node,
+        database: Database,
+        subject: Subject,
+        given: Given,
+        artifacts: Artifacts,
+        journal: int = JOURNAL,
+        on_first: Callable[[list[Stored]], None] = lambda stored: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.node = node
+        self.database = database
+        self.subject = subject
+        self.progress = Progress()
+        self.latest: Record | None = None
+        self._given = given
+        self._artifacts = artifacts
+        self._journal = journal
+        self._on_first = on_first
+        self._clock = clock
+        self._batch = BATCH
+        self._shorter_since: float | None = None
+        self._past: deque[Mapping[str, Any]] = deque(maxlen=SHOWN)
+        self.broken: dict[str, Broken] = {}
+        self.replica = self._rebuilt()
+
+    # -- records -----------------------------------------------------------------------------------
+
+    def history(self, count: int) -> list[Mapping[str, Any]]:
+        """What charts need of the newest blocks, oldest first; for any thread."""
+        return list(self._past)[-count:]
+
+    def _show(self, record: Record) -> None:
+        while self._past and self._past[-1]["block"]["number"] >= record["block"]["number"]:
+            self._past.pop()
+        past = {name: record[name] for name in PAST}
+        self._past.append(past | {"solvency": {"ratio": record["solvency"]["ratio"]}})
+        self.latest = record
+
+    # -- the beginning, and deep reorganisations ---------------------------------------------------
+
+    def _rebuilt(self) -> Replica:
+        """A replica of all blocks in the database."""
+        replica = Replica(self.subject, self._given, self._artifacts, self._journal)
+        began, count = time.monotonic(), 0
+        for block in self.database.blocks():
+            replica.apply(block, is_checking=False)
+            count += 1
+        if count:
+            LOG.info("rebuilt %d blocks in %.1f s", count, time.monotonic() - began)
+        self._reload()
+        return replica
+
+    def _reload(self) -> None:
+        """What is remembered of blocks, as the database has it."""
+        self.broken = self.database.broken()
+        self._past.clear()
+        self.latest = None
+        for record in self.database.records(SHOWN):
+            self._show(record)
+
+    # -- following ---------------------------------------------------------------------------------
+
+    @property
+    def next_number(self) -> int:
+        """Of the block that comes next."""
+        last = self.replica.last
+        return self.subject.first_block if last is None else last.number + 1
+
+    def step(self) -> int:
+        """Follows some blocks, or goes back some; how many were new. Zero at the head."""
+        head = self.progress.head = self.node.head()
+        try:
+            headers = self._next_headers(head)
+            blocks = self.node.blocks(headers)
+        except Gone:
+            return 0  # in the middle of a reorganisation: look again
+        except NodeError:
+            self._batch = max(1, self._batch // 2)  # it may have been too much at once
+            raise
+        self._batch = min(BATCH, self._batch + 1)
+        if not blocks:
+            return 0
+        began = time.perf_counter()
+        self._take(blocks, head)
+        self.progress.seconds += time.perf_counter() - began
+        return len(blocks)
+
+    def _next_headers(self, head: int) -> list[Header]:
+        """Heads of blocks that follow the last one; goes back first if the chain has."""
+        last = self.replica.last
+        if last is None:
+            numbers = range(self.next_number, min(head, self.next_number + self._batch - 1) + 1)
+            return _connected(None, self.node.headers(numbers))
+        if head < last.number and not self._is_shorter(head):
+            return []
+        self._shorter_since = None if head >= last.number else self._shorter_since
+        numbers = range(last.number, min(head, last.number + self._batch) + 1)
+        found = self.node.headers(numbers)
+        if not found or found[0] is None or found[0].hash != last.hash:
+            self._go_back(min(head, last.number))
+            return []
+        return _connected(last.hash, found[1:])
+
+    def _is_shorter(self, head: int) -> bool:
+        """Whether the chain has fewer blocks than it had, and not only this node for a moment."""
+        (at_head,) = self.node.headers([head])
+        if at_head is None or at_head.hash != self.database.hash_at(head):
+            return True
+        now = self._clock()
+        if self._shorter_since is None:
+            self._shorter_since = now
+        return now - self._shorter_since >= SHORTER_SECONDS
+
+    def _go_back(self, highest: int) -> None:
+        """To the last block that the chain still has, at most this one."""
+        last = self.replica.last
+        assert last is not None
+        common = self._common(highest)
+        undone = last.number - common
+        self.progress.reorganisations += 1
+        self.progress.undone += undone
+        LOG.warning("reorganisation: %d blocks back to block %d", undone, common)
+        self.database.go_back(common)
+        if undone <= self.replica.depth:
+            self.replica.undo(undone)
+            self._reload()
+        else:
+            self.progress.rebuilds += 1
+            self.replica = self._rebuilt()
+
+    def _common(self, highest: int) -> int:
+        """The highest number at which the chain has our block; the one before the first if none."""
+        first = self.subject.first_block
+        number = highest
+        while number >= first:
+            numbers = range(number, max(first, number - BATCH) - 1, -1)
+            for number, header in zip(numbers, self.node.headers(numbers), strict=True):
+                if header is not None and header.hash == self.database.hash_at(number):
+                    return number
+            number -= 1
+        return first - 1
+
+    def _take(self, blocks: list[Block], head: int) -> None:
+        written: list[tuple[Block, Record | None, list[Finding]]] = []
+        for block in blocks:
+            findings = self.replica.apply(block)
+            for finding in findings:
+                self._note(finding)
+            record = health(self.replica, self.broken, head)
+            written.append((block, record, findings))
+        first = self.database.write(written)
+        for _, record, _ in written:
+            if record is not None:
+                self._show(record)
+        self.progress.blocks += len(blocks)
+        if first:
+            self._on_first(first)
+
+    def _note(self, finding: Finding) -> None:
+        self.broken.setdefault(finding.invariant, Broken(finding.block, finding.text))
+        counts = self.progress.findings
+        counts[finding.invariant] = counts.get(finding.invariant, 0) + 1
+        LOG.error(
+            "block %d: %s (%s): %s",
+            finding.block,
+            finding.invariant,
+            finding.sentence,
+            finding.text,
+        )
+
+
+def _connected(parent: str | None, found: list[Header | None]) -> list[Header]:
+    """The first of them, as far as each is the child of the one before."""
+    headers: list[Header] = []
+    for header in found:
+        if header is None or (parent is not None and header.parent != parent):
+            break
+        headers.append(header)
+        parent = header.hash
+    return headers
