@@ -33,7 +33,10 @@ VARIABLES := PYTHON \
   CASE \
   BUGS \
   ROUNDS \
-  BUDGET
+  BUDGET \
+  SPEED \
+  TRADERS \
+  PORT
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
@@ -123,6 +126,12 @@ crashes: python ## Replay crashes on the model with a crowd of traders
 ## SEED=1 POSITIONS=4000 ONLY=name PRICES=file START= CRASH= END= (another window of either)
 ## UPDATE=1 (records docs/crashes.md)
 	@$(RUN) options crashes DATA SEED POSITIONS ONLY PRICES START CRASH END UPDATE
+
+demo: python anvil ## A market lives through a crash on a chain of its own; watch its page, Ctrl-C ends it
+## DATA=directory of the price files (12 March 2020; without it a synthetic crash)
+## PRICES=file START= END= (another window or file) SPEED=30 (times as fast as it was)
+## TRADERS=120 SEED=1 PORT=8787 (of the page)
+	@$(RUN) options operations.demo:demo DATA PRICES START END SPEED TRADERS SEED PORT
 
 rivals: python ## Ringfence beside Wake 5, Foundry, Hypothesis and titanoboa: rates and planted bugs
 ## ROUNDS=5 ONLY=wake,foundry,hypothesis,boa BUDGET=5 (seconds for each bug; 0 leaves them out)

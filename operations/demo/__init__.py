@@ -1,0 +1,1 @@
+"""A living market on this machine: `make demo`."""

@@ -1,0 +1,115 @@
+"""A chain of one's own: anvil, which makes a block when it is told to, and a clock that tells it.
+
+The chain's time is the tape's: a block every `step` seconds of it, `interval` of ours apart.
+"""
+
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from requests.exceptions import ConnectionError as NoConnection
+from web3 import HTTPProvider, Web3
+
+from lockstep.engines.anvil import REMEDY, find_anvil, free_port
+from lockstep.engines.base import EngineError
+from operations.rpc import patient
+
+START_SECONDS = 20
+STOP_SECONDS = 5
+GAS_LIMIT = 100_000_000  # a price that liquidates as much as one call may takes a few millions
+CALL_GAS = 2_000_000  # for anything a trader does
+# Whatever becomes of the demo, its end of the pipe is closed then, and the node goes too.
+UNTIL_CLOSED = '"$0" "$@" & read -r _; kill $!; wait $! 2>/dev/null'
+
+
+class LocalChain:
+    """anvil on a free port, with unlocked accounts that have native coins."""
+
+    def __init__(self, timestamp: int, chain_id: int, accounts: int, log: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        flags = f"--host 127.0.0.1 --port {port} --chain-id {chain_id} --accounts {accounts}"
+        flags += f" --hardfork cancun --gas-limit {GAS_LIMIT} --timestamp {timestamp}"
+        # A day of demonstration at two blocks a second; the states of a few minutes.
+        flags += " --transaction-block-keeper 200000 --prune-history 2000"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                ["sh", "-c", UNTIL_CLOSED, find_anvil(), *flags.split()],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for us to handle, not for the node
+            )
+        self.web3 = patient(Web3(HTTPProvider(self.url)))
+        self._wait()
+        self.accounts = [address.lower() for address in self.ask("eth_accounts")]
+
+    def _wait(self) -> None:
+        probe = HTTPProvider(self.url, exception_retry_configuration=None)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                probe.make_request("eth_chainId", [])
+                return
+            except (NoConnection, OSError):
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.close()
+                    raise EngineError(f"anvil did not start: {REMEDY}") from None
+                time.sleep(0.02)
+
+    def ask(self, method: str, *params: Any) -> Any:
+        """The answer of the node, as it is."""
+        answer = self.web3.provider.make_request(method, params)  # type: ignore[arg-type]
+        if "error" in answer:
+            raise EngineError(f"anvil: {method}: {answer['error']['message']}")
+        return answer["result"]
+
+    def send(self, sender: str, to: str, data: bytes) -> str:
+        """Hash of a transaction of an unlocked account, on its way."""
+        return str(self.ask("eth_sendTransaction", _fields(sender, to, data)))
+
+    def transact(self, sender: str, to: str, data: bytes) -> None:
+        """The same, mined: for as long as the chain mines by itself."""
+        receipt = self.ask("eth_sendTransactionSync", _fields(sender, to, data))
+        if receipt["status"] != "0x1":
+            raise EngineError(f"anvil: a transaction of {sender} to {to} failed")
+
+    def mine(self, timestamp: int) -> None:
+        """A block of this time, with what has arrived."""
+        self.ask("evm_setNextBlockTimestamp", timestamp)
+        self.ask("evm_mine")
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _fields(sender: str, to: str, data: bytes) -> dict[str, str]:
+    return {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": hex(CALL_GAS)}
+
+
+class Clock:
+    """Makes blocks at a steady pace. `now` is the time of the last one."""
+
+    def __init__(self, chain: LocalChain, start: int, step: int, interval: float) -> None:
+        self._chain = chain
+        self._step = step
+        self._interval = interval
+        self.now = start
+
+    def run(self, stop: threading.Event) -> None:
+        """Blocks until `stop` is set."""
+        self._chain.ask("evm_setAutomine", False)
+        due = time.monotonic()
+        while not stop.is_set():
+            self._chain.mine(self.now + self._step)
+            self.now += self._step
+            due = max(due + self._interval, time.monotonic())
+            stop.wait(due - time.monotonic())

@@ -1,0 +1,166 @@
+"""`demo`: a market on a chain of one's own, living through a crash, watched on its page.
+
+Exit codes: 0 stopped by Ctrl-C, 1 a part has failed, 2 bad input.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from lockstep.cli import FuzzCommand, Whole
+from lockstep.errors import InputError
+from operations.demo.market import Market
+from operations.demo.tape import replay_of
+from operations.page.server import HOST, PORT
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "build" / "demo"
+SAY_SECONDS = 10  # between two lines about the market
+FASTEST = 100  # a report may be a minute old when it is mined
+LOG = logging.getLogger("ringfence.demo")
+
+
+class Options(NamedTuple):
+    """What can be chosen."""
+
+    data: Path | None
+    prices: Path | None
+    start: str | None
+    end: str | None
+    speed: int
+    traders: int
+    seed: int
+    host: str
+    port: int
+
+
+def demo_command() -> click.Command:
+    """The command."""
+
+    def callback(**values: Any) -> None:
+        raise SystemExit(run(Options(**values)))
+
+    options = [
+        _option("data", click.Path(path_type=Path), "Directory of price files: March 2020."),
+        _option("prices", click.Path(path_type=Path), "Another file: ts,open,high,low,close."),
+        _option("start", str, "First moment of the prices: 2020-03-12T10:10 or a unix time."),
+        _option("end", str, "The moment they end; a quiet market follows."),
+        _option("speed", click.IntRange(1, FASTEST), "Seconds of the prices in one of ours.", 30),
+        _option("traders", click.IntRange(2, 2_000), "Traders with a position each.", 120),
+        _option("seed", Whole(0), "Of the traders and of what is drawn of the prices.", 1),
+        _option("host", str, "Where the page is served; 0.0.0.0 is everywhere.", HOST),
+        _option("port", click.IntRange(0, 65_535), "Its port; 0 takes a free one.", PORT),
+    ]
+    text = (
+        "A market on a chain of one's own: deployed, with a pool and traders, a publisher that "
+        "replays a crash, a keeper, and a monitor with its page. Ctrl-C ends it."
+        "\n\n\b\nExamples:\n  make demo\n  make demo DATA=prices SPEED=30"
+        "\n  make demo PRICES=bars.csv.gz START=2021-05-19 PORT=8000"
+        "\n\nExit codes: 0 stopped by Ctrl-C, 1 a part has failed, 2 bad input."
+    )
+    return FuzzCommand("demo", callback=callback, params=list(options), help=text)
+
+
+def _option(name: str, kind: Any, text: str, default: Any = None) -> click.Option:
+    shown = default is not None
+    return click.Option([f"--{name}"], type=kind, default=default, help=text, show_default=shown)
+
+
+main = click.Group("operations.demo", commands=[demo_command()])
+
+
+def run(options: Options, folder: Path = FOLDER) -> int:
+    """Starts everything and waits for Ctrl-C; the exit code."""
+    failure: str | None
+    with _alone(folder), _stopped_by_signals():
+        market = Market(folder, _say)
+        try:
+            _start(market, options, folder)
+            _watch(market)
+            failure = market.failure
+        except KeyboardInterrupt:
+            _say("stopping")
+            failure = None
+        finally:
+            market.close()
+    if failure is not None:
+        _say(f"{failure}; everything has been stopped, see {_shown(folder / 'demo.log')}")
+        return 1
+    _say("stopped, nothing is left running")
+    return 0
+
+
+def _start(market: Market, options: Options, folder: Path) -> None:
+    replay = replay_of(options.data, options.prices, options.start, options.end, options.seed)
+    _say(f"{replay.title}, {options.speed} times as fast; details in {_shown(folder / 'demo.log')}")
+    market.start(replay, options.speed, options.traders, options.seed)
+
+
+def _watch(market: Market) -> None:
+    """Says now and then how the market does, until a part has ended."""
+    while not market.wait(SAY_SECONDS):
+        _say(market.line())
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The folder, emptied, for nobody else; all that happens is logged there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{_shown(folder)}: a demo runs here already; stop it first") from None
+        for old in folder.iterdir():
+            if old.name != "lock":
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+        handler = logging.FileHandler(folder / "demo.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger = logging.getLogger("ringfence")
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            logger.removeHandler(handler)
+            handler.close()
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Ctrl-C, `kill` and a closed terminal end it in the same way, once."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = [signal.signal(one, stop) for one in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    LOG.info("%s", text)
+    click.echo(f"{time.strftime('%H:%M:%S')} {text}")
+
+
+def _shown(path: Path) -> str:
+    """As one would type it here."""
+    return os.path.relpath(path)

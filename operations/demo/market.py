@@ -1,0 +1,162 @@
+"""Everything that makes a market live: chain, contracts, pool, traders, publisher, keeper, monitor.
+
+The parts are those of a real network; only the chain and the traders are this machine's own.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from eth_account import Account
+from web3 import HTTPProvider, Web3
+
+from operations.accounts import LocalSigner, Sender
+from operations.demo.chain import Clock, LocalChain
+from operations.demo.parts import Parts
+from operations.demo.tape import Replay
+from operations.demo.traders import Traders
+from operations.deploy import deploy
+from operations.keeper import Keeper
+from operations.keeper import Settings as KeeperSettings
+from operations.manifest import Manifest, params_of
+from operations.market import TOTALS, ask, status_of, target_of
+from operations.publisher import SignedPublisher, Thresholds
+from operations.rpc import Policy, block_of, patient
+from operations.settings import read_settings
+from operations.sources import Tape
+from python_model.modules.constants import WAD
+
+NETWORK = Path(__file__).resolve().parents[2] / "networks" / "local.toml"
+MNEMONIC = "test test test test test test test test test test test junk"  # anvil's: known to all
+DEPLOYER, KEEPER, PROVIDER, FIRST_TRADER = 0, 10, 11, 12  # accounts; the file names others
+BLOCK_SECONDS = 15  # of the tape
+AHEAD = 3_600  # seconds of the chain before the tape begins: for deploying
+HEARTBEAT = 60  # seconds
+SILENCE = 600  # of a tape, after which it has no price
+COIN_PRICE = 200 * WAD  # of the native coin, as it was then
+RESEND_SECONDS = 10.0
+LOOK_SECONDS = 0.1
+OPEN_POSITIONS = 6  # its place among the totals
+
+LOG = logging.getLogger("ringfence.demo")
+Say = Callable[[str], None]
+
+
+def signer(index: int) -> LocalSigner:
+    """A development account."""
+    Account.enable_unaudited_hdwallet_features()
+    path = f"m/44'/60'/0'/0/{index}"
+    return LocalSigner(Account.from_mnemonic(MNEMONIC, account_path=path))
+
+
+class Market:
+    """A living market, and what stops with it."""
+
+    def __init__(self, folder: Path, say: Say) -> None:
+        self._folder = folder
+        self._say = say
+        self._stack = ExitStack()
+        self.parts = Parts()
+        self._pace = Parts()  # what the others need to come to an end
+
+    def close(self) -> None:
+        """Stops whatever was started: the clock and the node after those who use them."""
+        with self._stack:
+            self.parts.close()
+            self._pace.close()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether a part has ended within that time."""
+        return self.parts.stop.wait(seconds) or self._pace.stop.is_set()
+
+    @property
+    def failure(self) -> str | None:
+        """What ended first, and why."""
+        return self._pace.failure or self.parts.failure
+
+    def start(self, replay: Replay, speed: int, traders: int, seed: int) -> None:
+        """From nothing to traders that trade."""
+        settings = read_settings(NETWORK)
+        count = FIRST_TRADER + traders
+        first = replay.start - AHEAD
+        log = self._folder / "anvil.log"
+        self.chain = LocalChain(first, settings.chain_id, count, log)
+        self._stack.callback(self.chain.close)
+        self._say(f"anvil at {self.chain.url}")
+        began = time.monotonic()
+        manifest = deploy(
+            self._web3(), signer(DEPLOYER), settings, self._folder / "manifest.json", LOG.info
+        )
+        self.target = target_of(self._web3(), manifest)
+        self._say(f"market {self.target.market} deployed in {time.monotonic() - began:.1f} s")
+        name = manifest.market_name()
+        params, risk = params_of(manifest.at(f"market:{name}"))
+        accounts = self.chain.accounts
+        crowd = Traders(self.chain, self.target, params, risk, accounts[FIRST_TRADER:count], seed)
+        pool = manifest.at(f"pool:{name}").address
+        cash, reserve = crowd.endow(pool, accounts[PROVIDER], replay.price)
+        unit = 10**self.target.decimals
+        self._say(f"pool {cash // unit:,}, insurance {reserve // unit:,}, {traders} traders")
+        self._live(replay, speed, crowd, manifest)
+
+    def _live(self, replay: Replay, speed: int, crowd: Traders, manifest: Manifest) -> None:
+        clock = Clock(self.chain, replay.start, BLOCK_SECONDS, BLOCK_SECONDS / speed)
+        publishers = [signer(i) for i in publisher_indices(manifest)]
+        web3 = self._web3()
+        publisher = SignedPublisher(
+            web3,
+            self.target,
+            publishers,
+            Sender(web3, publishers[0], wait=RESEND_SECONDS),
+            Tape(replay.points, 1.0, SILENCE, lambda: clock.now),
+            Thresholds(heartbeat=HEARTBEAT),
+            clock=lambda: clock.now,
+        )
+        publisher.check()
+        web3 = self._web3()
+        keeper = Keeper(
+            web3,
+            self.target,
+            Sender(web3, signer(KEEPER), wait=RESEND_SECONDS),
+            KeeperSettings(rate_wad=COIN_PRICE),
+        )
+        self._pace.start("clock", clock.run)
+        self.parts.start("publisher", lambda stop: publisher.run(stop, LOOK_SECONDS))
+        self.parts.start("keeper", lambda stop: keeper.run(stop, LOOK_SECONDS))
+        self.parts.start("traders", lambda stop: trade(crowd, clock, stop))
+
+    def line(self) -> str:
+        """How it does, in one line."""
+        web3, target = self._web3(), self.target
+        head = block_of(web3)
+        status = status_of(web3, target)
+        positions = ask(web3, target.market, TOTALS)[OPEN_POSITIONS]
+        at = datetime.fromtimestamp(head.timestamp, UTC)
+        held = ", a price is held" if status.is_halted else ""
+        exits = ", exits only" if status.is_restricted else ""
+        return (
+            f"{at:%d %B %H:%M} price {status.price / WAD:,.2f}, {positions} positions{held}{exits}"
+        )
+
+    def _web3(self) -> Web3:
+        """Its own connection for each part."""
+        return patient(Web3(HTTPProvider(self.chain.url)), Policy(stop=self.parts.stop))
+
+
+def publisher_indices(manifest: Manifest) -> list[int]:
+    """The development accounts that the feed lists."""
+    listed = {address.lower() for address in manifest.roles.publishers}
+    return [i for i in range(FIRST_TRADER) if signer(i).address.lower() in listed]
+
+
+def trade(crowd: Traders, clock: Clock, stop: threading.Event) -> None:
+    """Lets the traders act after each block."""
+    seen = clock.now
+    while not stop.wait(LOOK_SECONDS):
+        if clock.now != seen:
+            seen = clock.now
+            crowd.act(seen)
