@@ -58,7 +58,7 @@ def deploy(
     InputError before anything is sent, where file, manifest, chain and account do not fit;
     DeployError if the chain then does something else than was rehearsed. `agree` is asked once
     the plan is shown. `passed` is told every boundary between two effects on chain or disk
-    ("noted", "sent", "mined", "recorded").
+    ("factory noted", "factory sent", "factory mined", "factory recorded").
     """
     with _alone(path):
         run = _Run(web3, signer, settings, path, say, passed)
@@ -129,7 +129,7 @@ class _Run:
         self._deployer = signer.address.lower()
         self._outbox = Outbox(web3, signer, self._keep, passed, say)
         self._plan: Plan
-        self._done: set[str]
+        self._done: set[str] = set()
         self.manifest: Manifest
 
     def prepare(self) -> None:
@@ -137,7 +137,7 @@ class _Run:
         check_chain_id(self._chain.web3, self._settings)
         self.manifest = self._old_manifest() or self._new_manifest()
         check_given(self._chain, self._settings)
-        self._look()
+        self._look(is_first=True)
         for key, name, found, meant in unlike(self.manifest, self._plan):
             raise InputError(
                 f"{self._path}: contracts.{key}{name}: {found}, but the source gives {meant}: "
@@ -178,15 +178,20 @@ class _Run:
                 break
         self._finish()
 
-    def _look(self) -> None:
-        """Plans anew with what is settled by now, and sees what the chain has of it."""
+    def _look(self, is_first: bool = False) -> None:
+        """Plans anew with what is settled by now, and sees what the chain has of it: all of it
+        the first time, then as far as the first step that is not done."""
         origin = origin_of(self._chain, self.manifest, self._outbox.nonce())
         self._plan = make_plan(self._settings, origin)
-        self._done = {
-            step.key
-            for step in self._plan.steps
-            if is_done(self._chain, step, self._plan, self._deployer)
-        }
+        if is_first:
+            self._done = set()
+        for step in self._plan.steps:
+            if step.key in self._done:
+                continue
+            if is_done(self._chain, step, self._plan, self._deployer):
+                self._done.add(step.key)
+            elif not is_first:
+                break
 
     def _left(self) -> list[Step]:
         return [step for step in self._plan.steps if step.key not in self._done]
@@ -283,7 +288,7 @@ class _Run:
             return
         self._look()
         step = next(step for step in self._plan.steps if step.key == key)
-        if not is_done(self._chain, step, self._plan, self._deployer):
+        if key not in self._done:
             self._keep(None)
             where = "0x" + bytes(receipt["transactionHash"]).hex()
             raise DeployError(f"{key}: transaction {where} had no effect: run it again, and look")
@@ -309,7 +314,7 @@ class _Run:
                 pending=None,
             )
         )
-        self._passed("recorded")
+        self._passed(f"{step.key} recorded")
 
     def _record_found(self) -> None:
         """What is there although the manifest does not say so: it was lost, or somebody else
@@ -347,7 +352,7 @@ class _Run:
                 self._say("no more blocks come; not waited for")
                 break
             time.sleep(1)
-        self._look()
+        self._look(is_first=True)
         return not self._left()
 
     def _finish(self) -> None:

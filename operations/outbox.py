@@ -31,7 +31,8 @@ class DeployError(RuntimeError):
 
 
 class Outbox:
-    """`keep` writes the note down, `passed` is told each boundary: "noted", "sent", "mined"."""
+    """`keep` writes the note down, `passed` is told each boundary: "factory noted", "factory
+    sent", "factory mined"."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Outbox:
         """The receipt of what an earlier process has noted; None if its nonce went elsewhere."""
         for attempt in pending.attempts:
             self._bring(pending, attempt)
+        self._passed(f"{pending.key} sent")
         return self._see_through(pending)
 
     def _count(self, block: str) -> int:
@@ -88,9 +90,9 @@ class Outbox:
         attempt = Attempt("0x" + keccak(raw).hex(), "0x" + raw.hex(), fee.most, fee.tip)
         pending = replace(pending, attempts=[*pending.attempts, attempt])
         self._keep(pending)
-        self._passed("noted")
+        self._passed(f"{pending.key} noted")
         self._bring(pending, attempt)
-        self._passed("sent")
+        self._passed(f"{pending.key} sent")
         return pending
 
     def _fields(self, pending: Pending, fee: Fee) -> dict[str, Any]:
@@ -131,7 +133,7 @@ class Outbox:
             for attempt in pending.attempts:
                 receipt = receipt_of(self._web3, HexBytes(attempt.transaction))
                 if receipt is not None:
-                    self._passed("mined")
+                    self._passed(f"{pending.key} mined")
                     return receipt
             missed += is_used
             looks += 1

@@ -1,5 +1,6 @@
 """`ape run deploy`: deploys what a deploy file says, once; `ape run deploy verify` compares."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def cli(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    settings = read_settings(file or ROOT / "networks" / f"{provider.network.name}.toml")
-    path = manifest or ROOT / "deployments" / f"{settings.network}.json"
+    settings = read_settings(file or _below(f"networks/{provider.network.name}.toml"))
+    path = manifest or _below(f"deployments/{settings.network}.json")
     web3 = web3_of(provider)
     if action == "verify":
         report = verify(web3, settings, path)
@@ -81,6 +82,11 @@ def cli(
         return _is_agreed(settings, account, yes)
 
     deploy(web3, signer_of(account), settings, path, click.echo, dry_run=dry_run, agree=agree)
+
+
+def _below(name: str) -> Path:
+    """A file of this clone, as short as it can be said."""
+    return Path(os.path.relpath(ROOT / name))
 
 
 def _is_agreed(settings: Settings, account: Any, yes: bool) -> bool:
