@@ -172,11 +172,11 @@ class Sender:
         on_event: Callable[[str], None] = lambda event: None,
     ) -> None:
         self._web3 = web3
-        self._policy = policy or Policy()
+        self.policy = policy or Policy()
         self._signer = signer
         self._wait = wait
         self._most_fee = most_fee
-        self._on_event = on_event
+        self.on_event = on_event
         self._chain_id = int(web3.eth.chain_id)
         self._floor = 0  # the number after the last that was seen mined
         self._head: Block | None = None
@@ -232,7 +232,7 @@ class Sender:
             if result is not None:
                 self.in_flight.remove(flight)
                 results.append(result)
-                self._on_event(result.status)
+                self.on_event(result.status)
             elif flight.missed == 0:
                 self._push(flight, head)
         return results
@@ -258,7 +258,7 @@ class Sender:
         """Lets what an earlier run has sent be mined; what is stuck is then replaced."""
         deadline = time.monotonic() + self._wait
         while self._count("pending") > self._count("latest") and time.monotonic() < deadline:
-            self._policy.pause(0.2)
+            self.policy.pause(0.2)
         self._is_fresh = False
 
     def _capped(self, fee: Fee) -> Fee:
@@ -296,10 +296,10 @@ class Sender:
             flight.forms.popitem()
             higher = self._capped(fee.bumped())
             if higher == fee:
-                self._on_event("outbid")
+                self.on_event("outbid")
                 return
             fee = higher
-        self._on_event("sent")
+        self.on_event("sent")
 
     def _is_taken(self, flight: InFlight, raw: bytes) -> bool:
         """Whether the node has it, or will show why not; False if it asks for a higher fee."""
@@ -344,12 +344,12 @@ class Sender:
         """Sends it again if it was lost, at a higher fee if it is late."""
         is_first = flight is self.in_flight[0]
         if is_first and time.monotonic() - flight.sent_at >= self._wait:
-            self._on_event("bumped")
+            self.on_event("bumped")
             self._replace(flight)
         elif head.number != flight.looked_at:
             flight.looked_at = head.number
             if not any(is_in_pool(self._web3, form) for form in flight.forms):
-                self._on_event("dropped")
+                self.on_event("dropped")
                 self._again(flight)
 
     def _again(self, flight: InFlight) -> None:
@@ -380,7 +380,7 @@ class Sender:
             for flight, _ in self._mined
             if not any(receipt_of(self._web3, form) is not None for form in flight.forms)
         ]
-        self._on_event("reorganisation")
+        self.on_event("reorganisation")
         if not vanished:
             self._floor = 0
             return

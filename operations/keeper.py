@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from web3 import Web3
 
+from lockstep.abi import keccak
 from lockstep.errors import InputError
 from operations.accounts import Call, Result, Sender
 from operations.market import (
@@ -40,6 +41,11 @@ from operations.rpc import Block, block_of
 LOG = logging.getLogger("ringfence.keeper")
 MAX_VISITS = 32  # positions that one call looks at
 MAX_LISTED = 64
+LIQUIDATED = keccak(
+    b"PositionLiquidated(uint256,address,uint256,uint256,int256,"
+    b"uint256,uint256,uint256,uint256,uint256)"
+)
+REWARD = slice(4 * 32, 5 * 32)  # its place in the data of that event
 PENDING_TIME = 3  # its place among the breakers
 BACKLOG, LIQUIDATION, POKE, SETTLEMENT, WITHDRAWAL = (
     "backlog",
@@ -64,7 +70,7 @@ class Settings:
     rate_wad: int | None = None  # collateral tokens that a native coin is worth, WAD
     least_profit: int = 0  # token units, after gas
     at_a_loss: frozenset[str] = frozenset()
-    poke_after: int | None = None  # seconds since the last accrual
+    poke_after: int | None = None  # seconds in which nobody has touched the market
     withdraw_above: int | None = None  # token units of credit
 
     def check(self) -> None:
@@ -99,7 +105,7 @@ class Tally:
     failed: int = 0
     gas: int = 0
     fees: int = 0
-    reward: int = 0  # as it was expected
+    reward: int = 0
 
     def text(self) -> str:
         done = ", ".join(f"{count} {kind}" for kind, count in sorted(self.done.items()))
@@ -115,7 +121,7 @@ class KeeperMetrics(Metrics):
         self.backlog = self.gauge("has_backlog", "1 while liquidations are left over")
         self.price_age = self.gauge("price_age_seconds", "Age of the price in effect")
         self.credit = self.gauge("credit", "Rewards not withdrawn yet, token units")
-        self.reward = self.counter("expected_reward", "Rewards of calls mined, token units")
+        self.reward = self.counter("reward", "Rewards credited, token units")
         self.unprofitable = self.counter("unprofitable", "Work left alone as it would lose", "work")
         self.rounds = self.counter("rounds", "Looks at the chain")
 
@@ -138,7 +144,7 @@ class Keeper(Rounds):
         self._web3 = web3
         self._target = target
         self._settings = settings
-        self._expected: dict[bytes, int] = {}
+        self._epoch = (-1, 0)  # of the market's marks, and since when it is the same
         self.tally = Tally()
 
     def summary(self) -> str:
@@ -207,12 +213,19 @@ class Keeper(Rounds):
         yield from self._work(POKE, UPDATE_PRICE(self._sender.address), about)
 
     def _is_to_be_poked(self, head: Block) -> bool:
+        """Whether nobody has touched the market for long: its epoch changes whenever anyone does.
+
+        What the market tells of its marks is brought to the block it is asked in, so how old the
+        stored ones are shows only in that.
+        """
         after = self._settings.poke_after
         if after is None:
             return False
-        accrued_at = ask(self._web3, self._target.market, MARKS)[2]
+        epoch = ask(self._web3, self._target.market, MARKS)[3]
+        if epoch != self._epoch[0]:
+            self._epoch = (epoch, head.timestamp)
         open_positions = ask(self._web3, self._target.market, TOTALS)[6]
-        return bool(open_positions) and head.timestamp - accrued_at >= after
+        return bool(open_positions) and head.timestamp - self._epoch[1] >= after
 
     def _withdrawal(self, head: Block) -> Iterator[Call]:
         credit = self._credit()
@@ -271,9 +284,7 @@ class Keeper(Rounds):
 
     def _call(self, work: Work, head: Block) -> Call:
         gas = work.gas + work.gas * GAS_SPARE_PERCENT // 100 + GAS_SPARE
-        call = Call(work.kind, self._target.market, work.data, min(gas, head.gas_limit))
-        self._expected[work.data] = work.reward
-        return call
+        return Call(work.kind, self._target.market, work.data, min(gas, head.gas_limit))
 
     # What was done
 
@@ -281,13 +292,24 @@ class Keeper(Rounds):
         kind, tally = result.call.label, self.tally
         tally.gas += result.gas_used
         tally.fees += result.cost
-        reward = self._expected.pop(result.call.data, 0)
         if result.status == "done":
+            reward = self._earned(result)
             tally.done[kind] = tally.done.get(kind, 0) + 1
             tally.reward += reward
             self.metrics.reward.inc(reward)
+            if kind == POKE:
+                self._epoch = (-1, 0)
         else:
             tally.failed += 1
+
+    def _earned(self, result: Result) -> int:
+        """Token units that the call was credited with, as the market has logged it."""
+        market = self._target.market.lower()
+        return sum(
+            int.from_bytes(log["data"][REWARD], "big")
+            for log in result.receipt["logs"]
+            if log["address"].lower() == market and bytes(log["topics"][0]) == LIQUIDATED
+        )
 
     def _credit(self) -> int:
         credit = int(ask(self._web3, self._target.market, CREDIT_OF, self._sender.address))

@@ -45,8 +45,9 @@ class Metrics:
     def on_failure(self, kind: str) -> None:
         self.failures.labels(kind).inc()
 
-    def serve(self, port: int) -> Callable[[], None]:
-        """Answers GET /metrics on this port of the loopback interface; what ends it."""
+    def serve(self, port: int) -> tuple[Callable[[], None], int]:
+        """Answers GET /metrics on this port (0: any free one) of the loopback interface; what ends
+        it, and the port."""
         server, thread = start_http_server(port, LOOPBACK, self.registry)
 
         def close() -> None:
@@ -54,4 +55,4 @@ class Metrics:
             server.server_close()
             thread.join()
 
-        return close
+        return close, int(server.server_port)

@@ -21,6 +21,8 @@ class Rounds:
         self._sender = sender
         self._told = ""
         self.metrics = metrics
+        sender.on_event = metrics.on_event
+        sender.policy.on_failure = metrics.on_failure
 
     @property
     def is_over(self) -> bool:

@@ -17,7 +17,7 @@ from lockstep import abi
 from lockstep.adapter import Config
 from lockstep.engines.anvil import AnvilEngine
 from operations.accounts import LocalSigner
-from operations.market import Function, Target, target_at
+from operations.market import TOTALS, Function, Target, ask, target_at
 from operations.rpc import Policy, connect
 from perp_fuzz.deployment import (
     ADDRESSES,
@@ -58,8 +58,8 @@ class Stage:
     """A market with a pool, the lens, and people with tokens. Time goes by from 2020 on."""
 
     def __init__(self, **changes: Any) -> None:
-        self.engine = AnvilEngine()
         self.artifacts = compile_contracts()
+        self.engine = AnvilEngine()
         self.system = deploy(self.engine, CONFIG | changes, self.artifacts)
         owner = ADDRESSES["owner_0"]
         lens = self.engine.deploy(self.artifacts["MarketLens"].initcode, owner)
@@ -98,6 +98,11 @@ class Stage:
         for _ in range(blocks):
             self.rpc("evm_mine")
 
+    def later(self, seconds: int) -> None:
+        """A block so much later."""
+        self.rpc("evm_increaseTime", seconds)
+        self.mine()
+
     def fund(self, *signers: LocalSigner) -> None:
         """Native coin for gas."""
         for signer in signers:
@@ -134,14 +139,17 @@ class Stage:
                     ADDRESSES[TRADERS[place % 8]],
                     market,
                     # No two alike, so that they fill more than one ring.
-                    OPEN(side, size, margin * 10**6 + place * 10**4, worst),
+                    OPEN(side, size, margin * 10**6 + place * 10**3, worst),
                 )
                 for place in range(count)
             ]
         )
 
-    def wallet_balance(self, signer: LocalSigner) -> int:
-        return int(self.web3.eth.get_balance(self.web3.to_checksum_address(signer.address)))
+    def open_positions(self) -> int:
+        return int(ask(self.web3, self.target.market, TOTALS)[6])
+
+    def has_backlog(self) -> bool:
+        return bool(ask(self.web3, self.target.market, TOTALS)[2])
 
     # The model
 
