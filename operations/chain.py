@@ -5,6 +5,7 @@ from typing import Any
 from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3RPCError
+from web3.types import RPCEndpoint
 
 from lockstep.abi import keccak
 from operations.codec import artifact_of, calldata, decoded
@@ -17,6 +18,11 @@ class Chain:
 
     def __init__(self, web3: Web3) -> None:
         self.web3 = web3
+        provider = web3.provider
+        if isinstance(provider, Web3.HTTPProvider):
+            # With every call web3 asks for the chain id, which does not change.
+            provider.cache_allowed_requests = True
+            provider.cacheable_requests = {RPCEndpoint("eth_chainId")}
 
     def code(self, address: str, block: int | None = None) -> bytes:
         """Runtime code; empty if there is none."""

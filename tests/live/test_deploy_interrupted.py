@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lockstep.errors import InputError
 from operations.manifest import read_manifest
 from operations.plan import Origin, make_plan
 from operations.settings import read_settings
@@ -11,9 +12,12 @@ from operations.verify import verify
 from tests.live.networks import (
     DEPLOYER,
     LOCAL,
+    OWNER,
     anvil,
     deploy_here,
     deploy_until,
+    rpc,
+    settings_of,
 )
 
 BOUNDARIES = ("noted", "sent", "mined", "recorded")
@@ -30,6 +34,14 @@ def contracts(manifest):
         key: replace(entry, transaction=None, block=None)
         for key, entry in manifest.contracts.items()
     }
+
+
+def kill_at(web3, path, boundary, file=LOCAL):
+    """A deployment that gets as far as this."""
+    before = {
+        f"{step} {name}" for step in STEPS for name in BOUNDARIES if f"{step} {name}" != boundary
+    }
+    assert deploy_until(web3, file, path, before) == boundary
 
 
 @pytest.mark.parametrize("flags", [(), WITHOUT_CREATE2], ids=["create2", "create"])
@@ -49,4 +61,117 @@ def test_killed_at_every_boundary_it_ends_as_if_it_had_not_been(tmp_path, flags)
         assert all(entry.transaction for entry in found.contracts.values())
         assert found.block == meant.block
         assert web3.eth.get_transaction_count(DEPLOYER.address) == nonce
+        assert verify(web3, settings, path).differences == []
+
+
+@pytest.fixture
+def slow_chain():
+    """Blocks come only when the test says so."""
+    with anvil("--no-mining") as web3:
+        yield web3
+
+
+def resumed(web3, path):
+    """Deploys to the end. The block that the first transaction waits for comes when it is waited
+    for, the others at once."""
+
+    def passed(boundary: str) -> None:
+        if boundary == "market_blueprint sent":
+            rpc(web3, "evm_mine")
+
+    rpc(web3, "evm_setAutomine", True)
+    manifest = deploy_here(web3, read_settings(LOCAL), path, passed=passed)
+    assert verify(web3, read_settings(LOCAL), path).differences == []
+    return manifest
+
+
+@pytest.mark.parametrize("boundary", ["noted", "sent"])
+def test_a_transaction_that_waits_is_waited_for(tmp_path, slow_chain, boundary):
+    path = tmp_path / "local.json"
+    kill_at(slow_chain, path, f"market_blueprint {boundary}")
+    noted = read_manifest(path, unfinished=True).pending.attempts[0].transaction
+    found = resumed(slow_chain, path)
+    assert found.contracts["market_blueprint"].transaction == noted
+    assert slow_chain.eth.get_transaction_count(DEPLOYER.address) == len(STEPS)
+
+
+def test_a_transaction_that_the_node_has_dropped_is_sent_again(tmp_path, slow_chain):
+    path = tmp_path / "local.json"
+    kill_at(slow_chain, path, "market_blueprint sent")
+    noted = read_manifest(path, unfinished=True).pending.attempts[0].transaction
+    assert rpc(slow_chain, "anvil_dropTransaction", noted) == noted
+    assert resumed(slow_chain, path).contracts["market_blueprint"].transaction == noted
+
+
+def test_a_nonce_that_went_elsewhere_does_not_lose_the_step(tmp_path, slow_chain):
+    path = tmp_path / "local.json"
+    kill_at(slow_chain, path, "market_blueprint sent")
+    noted = read_manifest(path, unfinished=True).pending.attempts[0].transaction
+    rpc(slow_chain, "anvil_dropTransaction", noted)
+    other = {"from": DEPLOYER.address, "to": DEPLOYER.address, "value": "0x1"}
+    rpc(slow_chain, "eth_sendTransaction", other)
+    rpc(slow_chain, "evm_mine")
+    made = resumed(slow_chain, path).contracts["market_blueprint"]
+    assert made.transaction not in (None, noted)
+    assert slow_chain.eth.get_transaction_count(DEPLOYER.address) == len(STEPS) + 1
+
+
+def test_what_somebody_else_deployed_at_the_same_address_is_taken(tmp_path):
+    settings = read_settings(LOCAL)
+    with anvil() as web3:
+        plan = make_plan(settings, Origin(DEPLOYER.address.lower(), True, 0))
+        for step in plan.steps[:3]:
+            fields = {"from": OWNER.address, "to": step.to, "data": "0x" + step.data.hex()}
+            rpc(web3, "eth_sendTransaction", fields)
+        found = deploy_here(web3, settings, tmp_path / "local.json")
+        assert [found.contracts[step.key].transaction for step in plan.steps[:3]] == [None] * 3
+        assert [found.contracts[step.key].block for step in plan.steps[:3]] == [1, 2, 3]
+        assert web3.eth.get_transaction_count(DEPLOYER.address) == len(STEPS) - 3
+
+
+def test_without_its_manifest_it_finds_what_is_deployed(tmp_path):
+    settings, path = read_settings(LOCAL), tmp_path / "local.json"
+    with anvil() as web3:
+        before = deploy_here(web3, settings, path)
+        path.unlink()
+        after = deploy_here(web3, settings, path)
+        assert contracts(after) == contracts(before)
+        assert after.block == before.block
+        assert web3.eth.get_transaction_count(DEPLOYER.address) == len(STEPS)
+
+
+def test_contracts_that_a_reorganisation_took_away_are_deployed_again(tmp_path):
+    public = ('profile = "local"', 'profile = "testnet"')
+    settings, path = settings_of(tmp_path, public), tmp_path / "local.json"
+    with anvil() as web3:
+        kill_at(web3, path, "token recorded", settings.path)
+        rpc(web3, "anvil_reorg", 2, [])
+        vanished = read_manifest(path, unfinished=True).contracts["token"].address
+        assert not web3.eth.get_code(web3.to_checksum_address(vanished))
+        found = deploy_here(web3, settings, path)
+        assert verify(web3, settings, path).differences == []
+        assert found.contracts["token"].address == vanished
+
+
+def test_one_deployment_at_a_time(tmp_path):
+    settings, path = read_settings(LOCAL), tmp_path / "local.json"
+    refused: list[str] = []
+
+    def second(boundary: str) -> None:
+        if boundary == "token sent":
+            with pytest.raises(InputError, match="another deployment is writing it") as error:
+                deploy_here(web3, settings, path)
+            refused.append(str(error.value))
+
+    with anvil() as web3:
+        deploy_here(web3, settings, path, passed=second)
+    assert len(refused) == 1
+
+
+def test_a_development_chain_started_anew_is_deployed_to_anew(tmp_path):
+    settings, path = read_settings(LOCAL), tmp_path / "local.json"
+    with anvil() as web3:
+        deploy_here(web3, settings, path)
+    with anvil() as web3:
+        deploy_here(web3, settings, path)
         assert verify(web3, settings, path).differences == []
