@@ -1,17 +1,17 @@
 """What the monitor knows, in one SQLite file: blocks, health, findings, and how far it is.
 
 Everything about a block is written in one transaction, so whoever is killed leaves it before the
-block or after it. One process has the file to itself.
+block or after it. One monitor writes it; anybody may read it meanwhile.
 """
 
+import fcntl
 import hashlib
 import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from lockstep.errors import InputError
 from operations.monitor.health import Broken, Record
@@ -58,16 +58,22 @@ class Database:
 
     def __init__(self, path: Path, subject: Subject) -> None:
         self.path = path
-        self._connection = _open(path)
+        self._lock = _locked(path)
+        try:
+            self._connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+        except sqlite3.Error as error:
+            self._lock.close()
+            raise self._strange(str(error)) from None
         try:
             self._check(subject)
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
 
     def close(self) -> None:
         """Frees the file."""
         self._connection.close()
+        self._lock.close()
 
     # -- what it is about --------------------------------------------------------------------------
 
@@ -79,6 +85,8 @@ class Database:
             "manifest": digest_of(subject),
         }
         try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
             is_new = not self._connection.execute("SELECT 1 FROM sqlite_master").fetchone()
             if is_new:
                 with self._connection:
@@ -90,13 +98,6 @@ class Database:
                         self._set(key, value)
                 return
             found = dict(self._connection.execute("SELECT key, value FROM about"))
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise InputError(
-                    f"{self.path}: another monitor has this database open; stop it, or give "
-                    "--database another file"
-                ) from None
-            raise self._strange(str(error)) from None
         except sqlite3.DatabaseError as error:
             raise self._strange(str(error)) from None
         remedies = {
@@ -259,18 +260,22 @@ def digest_of(subject: Subject) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Opened for this process alone."""
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: its folder does not exist; make it, or give --database another")
+def _locked(path: Path) -> IO[bytes]:
+    """A file beside the database that one monitor at a time can lock; the system lets go of it
+    however the monitor ends."""
     try:
-        connection = sqlite3.connect(path, timeout=2, isolation_level=None)
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        with suppress(sqlite3.OperationalError):  # locked: told when it is read
-            connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.DatabaseError as error:
+        lock = open(f"{path}.lock", "ab")
+    except OSError as error:
         raise InputError(
-            f"{path}: no database of a monitor ({error}); give --database another file"
+            f"{path}: cannot be written ({error.strerror}); give --database a file in a folder "
+            "of yours"
         ) from None
-    return connection
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise InputError(
+            f"{path}: another monitor has this database open; stop it, or give --database "
+            "another file"
+        ) from None
+    return lock

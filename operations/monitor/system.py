@@ -60,10 +60,10 @@ class Subject:
             self.at("market").address,
             self.at("pool").address,
             self.at("engine").address,
-            str(created["feed"]),
+            str(created["feed_"]),
             self.manifest.at("configurator").address,
             self.manifest.at("factory").address,
-            str(created["token"]),
+            str(created["token_"]),
         )
 
     @cached_property

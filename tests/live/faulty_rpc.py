@@ -63,7 +63,8 @@ class FaultyNode:
         """One request, well or not."""
         request = json.loads(body)
         with self._lock:
-            self.asked[request["method"]] += 1
+            for one in request if isinstance(request, list) else [request]:
+                self.asked[one["method"]] += 1
             fault = self._fault()
             late = self.late if self._random.random() < self.late_share else 0.0
         if fault is None and self._is_lost(request):
@@ -82,7 +83,8 @@ class FaultyNode:
             return _body(handler, b"<html>try later</html>")
         if fault == "limit":
             error = {"code": -32005, "message": "limit exceeded"}
-            return _answer(handler, {"jsonrpc": "2.0", "id": request["id"], "error": error})
+            number = None if isinstance(request, list) else request["id"]
+            return _answer(handler, {"jsonrpc": "2.0", "id": number, "error": error})
         answer = self._forward(body)
         time.sleep(late)
         if fault == "swallowed":
@@ -108,7 +110,9 @@ class FaultyNode:
         return None
 
     def _is_lost(self, request: dict[str, Any]) -> bool:
-        if request["method"] != "eth_sendRawTransaction" or not self.lost_transactions:
+        if isinstance(request, list) or not self.lost_transactions:
+            return False
+        if request["method"] != "eth_sendRawTransaction":
             return False
         self.lost_transactions -= 1
         return True

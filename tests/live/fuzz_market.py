@@ -108,7 +108,7 @@ class FuzzMarket:
             f"market:{NAME}": self._entry(
                 "PerpMarket",
                 system.market.address,
-                {"token": system.token.address, "feed": system.feed.address},
+                {"token_": system.token.address, "feed_": system.feed.address},
             ),
             f"pool:{NAME}": self._entry("LiquidityPool", system.pool.address, {}),
             f"engine:{NAME}": self._entry("RiskEngine", system.engine.address, {}),
