@@ -6,6 +6,7 @@ The chain's time is the tape's: a block every `step` seconds of it, `interval` o
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,18 @@ class LocalChain:
         """Hash of a transaction of an unlocked account, on its way."""
         return str(self.ask("eth_sendTransaction", _fields(sender, to, data)))
 
-    def transact(self, sender: str, to: str, data: bytes) -> None:
-        """The same, mined: for as long as the chain mines by itself."""
-        receipt = self.ask("eth_sendTransactionSync", _fields(sender, to, data))
-        if receipt["status"] != "0x1":
-            raise EngineError(f"anvil: a transaction of {sender} to {to} failed")
+    def transact(self, calls: Sequence[tuple[str, str, bytes]]) -> None:
+        """Senders, targets and calldata, all mined in as few blocks as they need. From then on the
+        chain mines only when it is told to."""
+        self.ask("evm_setAutomine", False)
+        waiting = [self.send(*call) for call in calls]
+        for _ in calls:
+            self.ask("evm_mine")
+            receipts = [self.ask("eth_getTransactionReceipt", one) for one in waiting]
+            if any(receipt is not None and receipt["status"] != "0x1" for receipt in receipts):
+                raise EngineError("anvil: a transaction that sets up the market has failed")
+            pairs = zip(waiting, receipts, strict=True)
+            waiting = [one for one, receipt in pairs if receipt is None]
 
     def mine(self, timestamp: int) -> None:
         """A block of this time, with what has arrived."""
@@ -106,7 +114,6 @@ class Clock:
 
     def run(self, stop: threading.Event) -> None:
         """Blocks until `stop` is set."""
-        self._chain.ask("evm_setAutomine", False)
         due = time.monotonic()
         while not stop.is_set():
             self._chain.mine(self.now + self._step)

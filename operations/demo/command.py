@@ -103,7 +103,8 @@ def run(options: Options, folder: Path = FOLDER) -> int:
 def _start(market: Market, options: Options, folder: Path) -> None:
     replay = replay_of(options.data, options.prices, options.start, options.end, options.seed)
     _say(f"{replay.title}, {options.speed} times as fast; details in {_shown(folder / 'demo.log')}")
-    market.start(replay, options.speed, options.traders, options.seed)
+    page = (options.host, options.port)
+    market.start(replay, options.speed, options.traders, options.seed, page)
 
 
 def _watch(market: Market) -> None:

@@ -24,6 +24,7 @@ from operations.keeper import Keeper
 from operations.keeper import Settings as KeeperSettings
 from operations.manifest import Manifest, params_of
 from operations.market import TOTALS, ask, status_of, target_of
+from operations.monitor.watch import Options, watch
 from operations.publisher import SignedPublisher, Thresholds
 from operations.rpc import Policy, block_of, patient
 from operations.settings import read_settings
@@ -78,7 +79,9 @@ class Market:
         """What ended first, and why."""
         return self._pace.failure or self.parts.failure
 
-    def start(self, replay: Replay, speed: int, traders: int, seed: int) -> None:
+    def start(
+        self, replay: Replay, speed: int, traders: int, seed: int, page: tuple[str, int]
+    ) -> None:
         """From nothing to traders that trade."""
         settings = read_settings(NETWORK)
         count = FIRST_TRADER + traders
@@ -101,9 +104,16 @@ class Market:
         cash, reserve = crowd.endow(pool, accounts[PROVIDER], replay.price)
         unit = 10**self.target.decimals
         self._say(f"pool {cash // unit:,}, insurance {reserve // unit:,}, {traders} traders")
-        self._live(replay, speed, crowd, manifest)
+        self._live(replay, speed, crowd, manifest, page)
 
-    def _live(self, replay: Replay, speed: int, crowd: Traders, manifest: Manifest) -> None:
+    def _live(
+        self,
+        replay: Replay,
+        speed: int,
+        crowd: Traders,
+        manifest: Manifest,
+        page: tuple[str, int],
+    ) -> None:
         clock = Clock(self.chain, replay.start, BLOCK_SECONDS, BLOCK_SECONDS / speed)
         publishers = [signer(i) for i in publisher_indices(manifest)]
         web3 = self._web3()
@@ -128,6 +138,18 @@ class Market:
         self.parts.start("publisher", lambda stop: publisher.run(stop, LOOK_SECONDS))
         self.parts.start("keeper", lambda stop: keeper.run(stop, LOOK_SECONDS))
         self.parts.start("traders", lambda stop: trade(crowd, clock, stop))
+        self.parts.start("monitor", lambda stop: self._monitor(manifest, page))
+
+    def _monitor(self, manifest: Manifest, page: tuple[str, int]) -> None:
+        options = Options(
+            database=self._folder / "monitor.db",
+            interval=LOOK_SECONDS,
+            page_host=page[0],
+            page_port=page[1],
+            policy=Policy(stop=self.parts.stop),
+            on_page=lambda address: self._say(f"THE PAGE: {address}    Ctrl-C ends everything"),
+        )
+        watch(Web3(HTTPProvider(self.chain.url)), manifest, options)
 
     def line(self) -> str:
         """How it does, in one line."""

@@ -86,22 +86,25 @@ class Traders:
 
     def endow(self, pool: str, provider: str, price: int) -> tuple[int, int]:
         """Gives everyone tokens, and the market a pool and a reserve that carry its caps. What
-        the two got, token units. The chain has to mine by itself."""
-        params, market, token = self._params, self._target.market, self._target.token
+        the two got, token units."""
+        params, market = self._params, self._target.market
         most = self._notional(2 * self._risk.max_open_interest, price)
         cash = most * params.reserve_fraction // WAD * 3 // 2
         reserve = most // 500
-        self._fund(provider, cash + reserve, (market, pool), token)
-        self._chain.transact(provider, pool, DEPOSIT(cash, provider))
-        self._chain.transact(provider, market, FUND_INSURANCE(reserve))
+        calls = [
+            *self._funding(provider, cash + reserve, market, pool),
+            (provider, pool, DEPOSIT(cash, provider)),
+            (provider, market, FUND_INSURANCE(reserve)),
+        ]
         for trader in self.all:
-            self._fund(trader.address, most, (market,), token)
+            calls += self._funding(trader.address, most, market)
+        self._chain.transact(calls)
         return cash, reserve
 
-    def _fund(self, holder: str, amount: int, spenders: Sequence[str], token: str) -> None:
-        self._chain.transact(holder, token, MINT(holder, amount))
-        for spender in spenders:
-            self._chain.transact(holder, token, APPROVE(spender, MAX_UINT256))
+    def _funding(self, holder: str, amount: int, *spenders: str) -> list[tuple[str, str, bytes]]:
+        token = self._target.token
+        approvals = [(holder, token, APPROVE(spender, MAX_UINT256)) for spender in spenders]
+        return [(holder, token, MINT(holder, amount)), *approvals]
 
     def act(self, now: int) -> None:
         """What some of them do after a block of this time."""

@@ -47,7 +47,7 @@ function reasons({ invariants, solvency, price, breaker, feed, block, decimals, 
   if (feed.age > feed.max_age) found.push(["limited", `The price is too old to trade at: ${seconds(feed.age)}`]);
   if (breaker.until > block.timestamp) found.push(["limited", `A breaker allows exits only until ${clock(breaker.until)}`]);
   if (BigInt(solvency.claims) > 0n) found.push(["limited", "The pool owes claims: ", number(solvency.claims, decimals)]);
-  if (lag > 5) found.push(["limited", `The monitor is ${lag} blocks behind the chain`]);
+  if (lag > 10) found.push(["limited", `The monitor is ${lag} blocks behind the chain`]);
   const order = ["broken", "limited", "told"];
   return found.sort(([one], [other]) => order.indexOf(one) - order.indexOf(other));
 }
@@ -275,8 +275,9 @@ function show() {
   showEvents();
   showInvariants();
   showLink();
-  priceChart.show(past);
-  interestChart.show(past);
+  const priced = past.filter((block) => BigInt(block.price.value) > 0n);
+  priceChart.show(priced);
+  interestChart.show(priced);
   const { textContent: shown } = number(price.value, WAD);
   document.title = `${byId("verdict-text").textContent[0]} ${shown} · Ringfence`;
   // For whoever looks at the page by machine: all of it is of this block.
