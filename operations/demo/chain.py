@@ -21,6 +21,7 @@ START_SECONDS = 20
 STOP_SECONDS = 5
 GAS_LIMIT = 100_000_000  # a price that liquidates as much as one call may takes a few millions
 CALL_GAS = 2_000_000  # for anything a trader does
+TOGETHER = 16  # transactions of a block: what tracing one costs grows with their square
 # Whatever becomes of the demo, its end of the pipe is closed then, and the node goes too.
 UNTIL_CLOSED = '"$0" "$@" & read -r _; kill $!; wait $! 2>/dev/null'
 
@@ -72,17 +73,15 @@ class LocalChain:
         return str(self.ask("eth_sendTransaction", _fields(sender, to, data)))
 
     def transact(self, calls: Sequence[tuple[str, str, bytes]]) -> None:
-        """Senders, targets and calldata, all mined in as few blocks as they need. From then on the
-        chain mines only when it is told to."""
+        """Senders, targets and calldata, all mined. From then on the chain mines only when it is
+        told to."""
         self.ask("evm_setAutomine", False)
-        waiting = [self.send(*call) for call in calls]
-        for _ in calls:
+        for first in range(0, len(calls), TOGETHER):
+            sent = [self.send(*call) for call in calls[first : first + TOGETHER]]
             self.ask("evm_mine")
-            receipts = [self.ask("eth_getTransactionReceipt", one) for one in waiting]
-            if any(receipt is not None and receipt["status"] != "0x1" for receipt in receipts):
+            receipts = [self.ask("eth_getTransactionReceipt", one) for one in sent]
+            if any(receipt is None or receipt["status"] != "0x1" for receipt in receipts):
                 raise EngineError("anvil: a transaction that sets up the market has failed")
-            pairs = zip(waiting, receipts, strict=True)
-            waiting = [one for one, receipt in pairs if receipt is None]
 
     def mine(self, timestamp: int) -> None:
         """A block of this time, with what has arrived."""
