@@ -17,6 +17,7 @@ from lockstep.errors import InputError
 from operations.manifest import Manifest
 
 WAD = 10**18
+TEST_AGGREGATOR = "testing/AggregatorMock"  # whose rounds anybody may set
 Tag = int | str  # a block: its number or a name
 
 
@@ -196,12 +197,8 @@ def target_of(web3: Web3, manifest: Manifest, market: str | None = None) -> Targ
                 f"contracts.{key}: no code at {place}; is the manifest of this chain? "
                 "`ape run deploy verify` tells"
             )
-    aggregator = manifest.contracts.get("aggregator")
-    is_test = aggregator is not None and aggregator.contract.endswith("AggregatorMock")
     found = target_at(web3, address, lens)
-    if is_test and aggregator is not None and _aggregator(web3, found.feed) == aggregator.address:
-        found = found._replace(test_aggregator=aggregator.address)
-    return found
+    return found._replace(test_aggregator=_test_aggregator(web3, manifest, found.feed))
 
 
 def target_at(web3: Web3, market: str, lens: str) -> Target:
@@ -218,8 +215,13 @@ def target_at(web3: Web3, market: str, lens: str) -> Target:
     return Target(market, lens, feed, engine, token, decimals)
 
 
-def _aggregator(web3: Web3, feed: str) -> str | None:
+def _test_aggregator(web3: Web3, manifest: Manifest, feed: str) -> str | None:
+    """The aggregator that a feed reads, if the deployment made it for tests."""
     try:
-        return str(ask(web3, feed, AGGREGATOR)).lower()
+        address = str(ask(web3, feed, AGGREGATOR)).lower()
     except Reverted:
         return None
+    for contract in manifest.contracts.values():
+        if contract.address == address and contract.contract == TEST_AGGREGATOR:
+            return address
+    return None

@@ -142,7 +142,12 @@ class Ticker:
         try:
             self.quote()
         except NoQuote as error:
+            self.close()
             raise InputError(f"--ticker: {error}; check --ticker and --path") from None
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._session.close()
 
     def quote(self) -> int:
         place = urlsplit(self._address).netloc
