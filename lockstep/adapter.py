@@ -77,6 +77,15 @@ class Noteworthy(Protocol):
         """Those of its views that such a state may change."""
 
 
+@runtime_checkable
+class InParts(Protocol):
+    """What a twin may offer whose views take long: only the part that showed a failure is asked
+    again when it is shrunk."""
+
+    def view_parts(self) -> Sequence[Callable[[], Iterable[View]]]:
+        """Its views in parts, each of which depends on the state alone; the same parts always."""
+
+
 class Invariant(NamedTuple):
     id: str
     sentence: str

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 
-from lockstep.adapter import Adapter, Config, Invariant, Noteworthy, Twin, View
+from lockstep.adapter import Adapter, Config, InParts, Invariant, Noteworthy, Twin, View
 from lockstep.compare import VIEW, WORD, Mismatch, look, outcome_mismatch, word_mismatch
 from lockstep.engines.base import Engine, EngineError, open_engine
 from lockstep.step import ModelResult, Step
@@ -66,6 +66,7 @@ class Checker:
         self._finals = 0
         self._states: set[str] = set()  # that were looked at
         self.asked = 0  # views, when one was last looked for
+        self.part = 0  # of the views, in which one was last looked for
         self.looks: set[int] = set()  # numbers of steps after which that was
         self._about: Callable[[], frozenset[str]] = getattr(self._subject, "about", frozenset)
         if not hasattr(self._subject, "about"):  # then every step may be about everything
@@ -261,25 +262,37 @@ class Checker:
         self._check(self.invariants)
 
     def look_for(
-        self, kind: str, is_asked: Callable[[str], bool] = lambda label: True, most: float = inf
+        self,
+        kind: str,
+        is_asked: Callable[[str], bool] = lambda label: True,
+        most: float = inf,
+        part: int | None = None,
     ) -> None:
         """As `finish`, but without what takes time and cannot show a failure of this kind; of
-        the views only those whose label is asked for, and no more than `most`."""
+        the views, or of one part of them, only those whose label is asked for, and no more than
+        `most`."""
         if kind not in (WORD, VIEW) and not self._named_by(kind):
             return self.finish()
         self._all_words()
         if kind == VIEW:
-            self.asked = 0
-            self._ask(self._wanted(is_asked, most))
+            self._ask(self._wanted(is_asked, most, part))
         self.check(kind)
 
-    def _wanted(self, is_asked: Callable[[str], bool], most: float) -> Iterator[View]:
-        for view in self.twin.views():
-            if is_asked(view[3]):
-                self.asked += 1
-                yield view
-                if self.asked >= most:
-                    return
+    def _wanted(
+        self, is_asked: Callable[[str], bool], most: float, only: int | None
+    ) -> Iterator[View]:
+        twin = self.twin
+        parts = twin.view_parts() if isinstance(twin, InParts) else [twin.views]
+        for number, part in enumerate(parts):
+            if only is not None and number != only:
+                continue
+            self.asked, self.part = 0, number
+            for view in part():
+                if is_asked(view[3]):
+                    self.asked += 1
+                    yield view
+                    if self.asked >= most:
+                        break
 
     def check(self, kind: str) -> None:
         """The invariant that a failure of this kind breaks, if it is one."""

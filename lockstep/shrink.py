@@ -133,7 +133,8 @@ class Shrinker:
         if not self.failure.action:
             self._look = Look(self.failure.kind, _asks_for(replay.mismatch.view))
             replay = self._first_seen(replay, self._look)
-            self._look = self._look._replace(most=max(self._stage.asked, 1))
+            part, asked = self._stage.asked
+            self._look = self._look._replace(most=max(asked, 1), part=part)
         self._keep(replay)
         self._stage.rename(self.best)
         if self.failure.action and not self._is_invariant:
@@ -467,20 +468,19 @@ class Shrinker:
         if value < 3 or not fails(value - off):
             return False
         low, high = 1, value - off  # low does not fail, high does
-        while effort is Effort.AGAIN and low < high:
-            off *= 2
-            if off >= value or not fails(value - off):
-                low = max(low, value - off)
-                break
-            high = value - off
-        while high - low > (max(1, high >> COARSE) if effort is Effort.COARSE else 1):
-            middle = (low + high) // 2
-            if high > 4 * low:  # by magnitude first
-                middle = 1 << (low.bit_length() + high.bit_length()) // 2
-            if fails(middle):
-                high = middle
-            else:
-                low = middle
+        if effort is Effort.COARSE:
+            _bisected(fails, low, high, lambda number: number >> COARSE)
+            return True
+        # Where the model alone goes another way is mostly where the failure ends, too.
+        wanted = self._stage.trace(candidate(high))
+        turn = _bisected(lambda number: self._stage.trace(candidate(number)) == wanted, low, high)
+        if turn == high or fails(turn):
+            if not fails(turn - 1):
+                return True
+            high = turn - 1
+        else:
+            low = turn
+        _bisected(fails, low, high)
         return True
 
     def _bounded(
@@ -503,6 +503,25 @@ def _content(items: Sequence[Item]) -> int:
 
 def _replaced(items: Sequence[Item], index: int, item: Item) -> list[Item]:
     return [*items[:index], item, *items[index + 1 :]]
+
+
+def _bisected(
+    holds: Callable[[int], bool],
+    low: int,
+    high: int,
+    near: Callable[[int], int] = lambda number: 1,
+) -> int:
+    """The least number for which it holds, or one not further above it than is near enough. It
+    does not hold for `low`, which is positive, but for `high`."""
+    while high - low > max(1, near(high)):
+        middle = (low + high) // 2
+        if high > 4 * low:  # by magnitude first
+            middle = 1 << (low.bit_length() + high.bit_length()) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 def _turns(answer: Callable[[int], Answer], value: int, knob: Knob) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lockstep.adapter import Adapter, Config, Twin
 from lockstep.checker import Checker
@@ -82,6 +82,7 @@ class Look(NamedTuple):
     kind: str = ""  # of the failure that is looked for
     is_asked: Callable[[str], bool] = lambda label: True  # of a view, by its label
     most: float = inf  # of these views
+    part: int | None = None  # of the views, that is asked alone
     after: Container[int] = ()  # numbers of steps after which to look, besides the end
 
 
@@ -129,7 +130,8 @@ class Stage:
         """Put everything back to where the items can begin; what is done of them then."""
         engine = self._engine
         mark = self._mark
-        if mark is not None and mark.items == items[: len(mark.items)]:
+        if self._is_marked(items):
+            assert mark is not None
             engine.revert(self._marked)
             self._marked = engine.snapshot()
             mark.memento.restore()
@@ -145,6 +147,17 @@ class Stage:
         self._start.memento.restore()
         return self._start
 
+    def _is_marked(self, items: Sequence[Item]) -> bool:
+        return self._mark is not None and self._mark.items == items[: len(self._mark.items)]
+
+    def _begin_model(self, items: Sequence[Item]) -> _Mark:
+        """The same of the model alone: the engine is put back by whoever needs it next."""
+        begun = self._mark if self._is_marked(items) else self._start
+        if begun is None:
+            return self._begin(items)
+        begun.memento.restore()
+        return begun
+
     def mark(self, items: Sequence[Item]) -> None:
         """Let the next replays that begin with these items, which agree, go on after them."""
         is_there = self._mark is not None and self._mark.items == items
@@ -158,9 +171,10 @@ class Stage:
             self._marked = self._engine.snapshot()
 
     @property
-    def asked(self) -> int:
-        """Views that the last look asked, up to the one that differed."""
-        return self._checker.asked
+    def asked(self) -> tuple[int, int]:
+        """The part of the views in which the last look found one that differs, and how many of it
+        were asked."""
+        return self._checker.part, self._checker.asked
 
     def rename(self, items: Sequence[Item]) -> None:
         """The mark's items are from now on the first of these, if they are the same steps."""
@@ -208,16 +222,27 @@ class Stage:
 
     def rehearsed(self, items: Sequence[Item]) -> Answer | None:
         """What the model, run alone, says of the last item. None if it cannot be put back."""
-        begun = self._begin(items)
+        begun = self._begin_model(items)
         values, twin = dict(begun.values), self._checker.twin
         result = None
         for item in items[len(begun.items) :]:
             result = _execute(twin, item, values)
         return None if self._start is None or result is None else _answer(result)
 
+    def trace(self, items: Sequence[Item]) -> list[tuple[bool, str, list[Any]]]:
+        """Which way the model, run alone, goes from the mark on: of each item whether it succeeds,
+        the reason if not, and the kinds of its events."""
+        begun = self._begin_model(items)
+        values, twin = dict(begun.values), self._checker.twin
+        results = [_execute(twin, item, values) for item in items[len(begun.items) :]]
+        return [
+            (result.ok, result.reason, [(log[0], log[1][:1]) for log in result.logs])
+            for result in results
+        ]
+
     def breaks(self, items: Sequence[Item], look: Look | None, kind: str) -> bool:
         """Whether the model, run alone, comes to break an invariant in this way."""
-        begun = self._begin(items)
+        begun = self._begin_model(items)
         checker, values = self._checker, dict(begun.values)
         try:
             for item in items[len(begun.items) :]:
@@ -271,7 +296,7 @@ class Stage:
 
 
 def _look(checker: Checker, look: Look) -> None:
-    checker.look_for(look.kind, look.is_asked, look.most)
+    checker.look_for(look.kind, look.is_asked, look.most, look.part)
 
 
 def _answer(result: ModelResult) -> Answer:

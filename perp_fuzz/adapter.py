@@ -129,12 +129,16 @@ class PerpTwin:
         return self.words.everything()
 
     def views(self) -> Iterable[View]:
-        yield from self.looks()
-        yield from self._view_checks.trials()
+        for part in self.view_parts():
+            yield from part()
 
     def looks(self) -> Iterable[View]:
-        yield from self.state_views()
-        yield from self._view_checks()
+        for part in (self.state_views, *self._view_checks.looks()):
+            yield from part()
+
+    def view_parts(self) -> Sequence[Callable[[], Iterable[View]]]:
+        checks = self._view_checks
+        return self.state_views, *checks.looks(), *checks.trials()
 
     def state_views(self) -> Iterable[View]:
         """The first of them: each reads state, none tries a transaction."""

@@ -124,9 +124,9 @@ class Puppets:
         self._puppet = Puppet(system, engine.deploy(initcode, deployer))
         self._deployer = deployer
 
-    def __call__(self, rng: random.Random) -> Iterator[View]:
-        yield from self._of_profits(rng)
-        yield from self._of_deleveraging(rng)
+    @property
+    def parts(self) -> Sequence[Callable[[random.Random], Iterator[View]]]:
+        return self._of_profits, self._of_deleveraging
 
     # How they are told
 

@@ -57,11 +57,9 @@ class Sequels:
         self._feed = feed
         self._encode, self._decode = encode, decode
 
-    def __call__(self, rng: random.Random) -> Iterator[View]:
-        yield from self._of_params(rng)
-        yield from self._of_nobody(rng)
-        yield from self._of_trader(rng)
-        yield from self._of_provider(rng)
+    @property
+    def parts(self) -> Sequence[Callable[[random.Random], Iterator[View]]]:
+        return self._of_params, self._of_nobody, self._of_trader, self._of_provider
 
     # How they are told
 

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from perp_fuzz.adapter import PerpTwin
     from perp_fuzz.generator import Generator
 
+Part = Callable[[], Iterator[View]]
+
 # It sends nothing else: engines count deployments alike, but not all count what a sender calls.
 DEPLOYER = f"0x{0xDE910 << 140:040x}"
 
@@ -136,9 +138,33 @@ class ViewChecks:
         self._what_if = WhatIf(engine, twin, artifacts)
         self._sequels = Sequels(system, self._what_if.unbound, self._encoded, self._decoded)
 
-    def __call__(self) -> Iterator[View]:
+    def looks(self) -> Sequence[Part]:
         """What the contracts say of the state they are in."""
-        rng = self._rng()
+        return [
+            self._of_getters,
+            *self._drawing(self._of_mappings, self._of_engine, self._of_index, self._of_lens),
+            *self._drawing(self._of_previews),
+        ]
+
+    def trials(self) -> Sequence[Part]:
+        """Deployments and transactions that are tried and undone."""
+        return self._drawing(
+            self._of_doubles,
+            self._of_deployments,
+            *self._what_if.parts,
+            *self._sequels.parts,
+            *self._puppets.parts,
+        )
+
+    def _drawing(self, *parts: Callable[[random.Random], Iterator[View]]) -> Sequence[Part]:
+        """Each asks the same questions in the same state, whatever the others ask."""
+        marks = self.market._marks
+        state = f"{self.twin.now} {marks.price} {self.market._position_count}"
+        return [
+            partial(_drawn, part, f"{state} {getattr(part, '__qualname__', '')}") for part in parts
+        ]
+
+    def _of_getters(self) -> Iterator[View]:
         for contract, functions in self._contracts:
             for name in functions.getters():
                 if name in BLUEPRINTS:
@@ -146,30 +172,12 @@ class ViewChecks:
                     yield self._view(contract, name, partial(str, place))
                 elif name not in NOT_MODELLED:
                     yield self._view(contract, name, partial(_read, contract, name))
-        yield from self._of_mappings(rng)
-        yield from self._of_engine(rng)
-        yield from self._of_index(rng)
-        yield from self._of_lens(rng)
-
-    def trials(self) -> Iterator[View]:
-        """Deployments and transactions that are tried and undone."""
-        rng = self._rng()
-        yield from self._of_doubles(rng)
-        yield from self._of_deployments(rng)
-        yield from self._what_if(rng)
-        yield from self._sequels(rng)
-        yield from self._puppets(rng)
 
     def _encoded(self, contract: str, name: str, values: Sequence[Any]) -> bytes:
         return self._functions[contract].call(name, values)
 
     def _decoded(self, contract: str, name: str, value: Any) -> bytes:
         return self._functions[contract].result(name, value)
-
-    def _rng(self) -> random.Random:
-        """The same questions in the same state."""
-        marks = self.market._marks
-        return random.Random(f"{self.twin.now} {marks.price} {self.market._position_count}")
 
     def states(self) -> Iterator[str]:
         """Rare states in which the views take other ways."""
@@ -330,9 +338,11 @@ class ViewChecks:
             owner = market._stored(position_id).owner
             yield self._ask(lens, "preview_close", market, owner, position_id, 0)
             yield self._ask(lens, "preview_reduce", market, owner, position_id, 1, MAX_UINT256)
+
+    def _of_previews(self, rng: random.Random) -> Iterator[View]:
         for action, actor, args in self._drawn(rng):
             caller = () if action == "open" else (ADDRESSES[actor],)
-            yield self._ask(lens, f"preview_{action}", market, *caller, *args)
+            yield self._ask(self.lens, f"preview_{action}", self.market, *caller, *args)
 
     def _drawn(self, rng: random.Random) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
         """Actions as a campaign draws them, aimed ones among them."""
@@ -409,6 +419,10 @@ class ViewChecks:
             )
             expected = partial(_answer, create_aggregator, _address)
             yield self._creator, data, expected, f"an aggregator feed with {label}"
+
+
+def _drawn(part: Callable[[random.Random], Iterator[View]], state: str) -> Iterator[View]:
+    return part(random.Random(state))
 
 
 class _Source:

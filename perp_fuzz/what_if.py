@@ -5,7 +5,7 @@ What is tried follows from the state alone, so that a replay tries the same.
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -95,13 +95,9 @@ class WhatIf:
             system.chain, address, *places, FEED_ID, FEED_DECIMALS, listed, QUORUM
         )
 
-    def __call__(self, rng: random.Random) -> Iterator[View]:
-        yield from self._of_market(rng)
-        yield from self._of_risk(rng)
-        yield from self._at_bounds(rng)
-        yield self._of_no_market()
-        for feed in (self.unbound, self._crowded):
-            yield self._of_unbound(feed)
+    @property
+    def parts(self) -> Sequence[Callable[[random.Random], Iterator[View]]]:
+        return self._of_market, self._of_risk, self._at_bounds, self._of_strangers
 
     def _try(
         self, to: str, data: bytes, label: str, sender: str, call: Callable[[], bytes]
@@ -174,6 +170,12 @@ class WhatIf:
             return b"" if value is None else abi.word(value)
 
         return self._try(configurator.address, data, f"{name} with {label}", sender, call)
+
+    def _of_strangers(self, rng: random.Random) -> Iterator[View]:
+        """A restriction of what is no market, and prices that no market takes."""
+        yield self._of_no_market()
+        for feed in (self.unbound, self._crowded):
+            yield self._of_unbound(feed)
 
     def _of_no_market(self) -> View:
         configurator, fake = self.system.configurator, self._no_market
