@@ -37,7 +37,7 @@ COARSE = 3  # bits of a number that matter as long as others depend on it
 HOPELESS = 0.4  # the share of rejections from which asking the model first pays
 ASKED_ANYWAY = 8  # candidates of which one is, all the same
 MEMORY = 8  # candidates over which the share is taken
-POLISH = 300  # replays for the last units: rounding can make them creep
+POLISH = 120  # replays for the last units: rounding can make them creep
 SCALES = ((1, 10**12), (1, 10**6), (1, 10**3), (1, 10), (1, 2), (3, 4), (7, 8), (15, 16))
 APART = 8  # numbers further apart than this factor are quantities of different kinds
 _NUMBERS = re.compile(r" \(-?\d+ if signed\)|0x[0-9a-f]+|-?\d+")
@@ -112,6 +112,7 @@ class Shrinker:
         self._said: Answer | None = None  # by the model of the step that fails
         self._knobs: list[Knob] = []
         self._refuted: set[int] = set()  # hashes of candidates that do not fail the same way
+        self._scaled_steps = 0  # how many there were when all numbers were last scaled
         self._hopeless = 1.0  # the share of late of candidates that the model alone rejects
         self.replays = 0
         self.best: list[Item] = []
@@ -350,7 +351,8 @@ class Shrinker:
         """One pass over all that the steps say; whether anything got simpler."""
         changed = self._rename_actors()
         changed |= self._hasten(effort)
-        if effort is Effort.COARSE:
+        if effort is Effort.COARSE and len(self.best) != self._scaled_steps:
+            self._scaled_steps = len(self.best)  # once for each list: it takes long
             changed |= self._scale()
         for index in reversed(range(len(self.best))):
             position = 0

@@ -157,11 +157,11 @@ class ViewChecks:
         )
 
     def _drawing(self, *parts: Callable[[random.Random], Iterator[View]]) -> Sequence[Part]:
-        """Each asks the same questions in the same state, whatever the others ask."""
-        marks = self.market._marks
-        state = f"{self.twin.now} {marks.price} {self.market._position_count}"
+        """Each asks the same questions at the same time, whatever the others ask and whatever came
+        before: a failure goes on showing when steps are taken away."""
+        moment = f"{self.twin.config.get('seed')} {self.twin.now}"
         return [
-            partial(_drawn, part, f"{state} {getattr(part, '__qualname__', '')}") for part in parts
+            partial(_drawn, part, f"{moment} {getattr(part, '__qualname__', '')}") for part in parts
         ]
 
     def _of_getters(self) -> Iterator[View]:
