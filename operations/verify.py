@@ -77,7 +77,7 @@ LIVE: dict[str, tuple[str, ...]] = {
         "totalSupply",
         "totalAssets",
     ),
-    "RiskEngine": (),
+    "RiskEngine": ("breaker",),
     "SignedPriceFeed": ("latest_price",),
     "AggregatorPriceFeed": ("latest_price",),
     "Configurator": ("owner", "pending_owner"),
@@ -209,9 +209,7 @@ def _compare_code(report: Report, chain: Chain, key: str, entry: Contract, plan:
         report.differences.append(f"{key}: no code on the chain at {entry.address}")
         return
     if hash_of(code) != entry.code_hash:
-        report.differences.append(
-            f"{key}: code on the chain differs from the manifest's hash of it"
-        )
+        report.differences.append(f"{key}: code on the chain is not that of the manifest")
     piece = plan.pieces().get(key)
     if piece is not None and piece.code and code != piece.code:
         pairs = enumerate(zip(code, piece.code, strict=False))

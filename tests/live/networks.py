@@ -59,6 +59,12 @@ def rpc(web3: Web3, method: str, *values):
     return answer["result"]
 
 
+def send(web3: Web3, sender: str, to: str | None, data: bytes):
+    """The receipt of a transaction of an account that the node has the key of."""
+    fields = {"from": sender, "data": "0x" + data.hex()} | ({"to": to} if to else {})
+    return web3.eth.wait_for_transaction_receipt(rpc(web3, "eth_sendTransaction", fields))
+
+
 def changed(folder: Path, *changes: tuple[str, str], source: Path = LOCAL) -> Path:
     """A deploy file with some of its text replaced."""
     text = source.read_text()

@@ -17,6 +17,7 @@ from tests.live.networks import (
     deploy_here,
     deploy_until,
     rpc,
+    send,
     settings_of,
 )
 
@@ -108,9 +109,8 @@ def test_a_nonce_that_went_elsewhere_does_not_lose_the_step(tmp_path, slow_chain
     kill_at(slow_chain, path, "market_blueprint sent")
     noted = read_manifest(path, unfinished=True).pending.attempts[0].transaction
     rpc(slow_chain, "anvil_dropTransaction", noted)
-    other = {"from": DEPLOYER.address, "to": DEPLOYER.address, "value": "0x1"}
-    rpc(slow_chain, "eth_sendTransaction", other)
-    rpc(slow_chain, "evm_mine")
+    rpc(slow_chain, "evm_setAutomine", True)
+    send(slow_chain, DEPLOYER.address, DEPLOYER.address, b"")
     made = resumed(slow_chain, path).contracts["market_blueprint"]
     assert made.transaction not in (None, noted)
     assert slow_chain.eth.get_transaction_count(DEPLOYER.address) == len(STEPS) + 1
@@ -121,8 +121,7 @@ def test_what_somebody_else_deployed_at_the_same_address_is_taken(tmp_path):
     with anvil() as web3:
         plan = make_plan(settings, Origin(DEPLOYER.address.lower(), True, 0))
         for step in plan.steps[:3]:
-            fields = {"from": OWNER.address, "to": step.to, "data": "0x" + step.data.hex()}
-            rpc(web3, "eth_sendTransaction", fields)
+            send(web3, OWNER.address, step.to, step.data)
         found = deploy_here(web3, settings, tmp_path / "local.json")
         assert [found.contracts[step.key].transaction for step in plan.steps[:3]] == [None] * 3
         assert [found.contracts[step.key].block for step in plan.steps[:3]] == [1, 2, 3]
