@@ -281,7 +281,9 @@ class SignedPublisher(Publisher):
 
     def check(self) -> None:
         feed = read_feed(self._web3, self._target.feed)
-        for key in self._keys:
+        for place, key in enumerate(self._keys):
+            if key.address in {other.address for other in self._keys[:place]}:
+                raise InputError(f"--publisher: {key.address} twice; it signs once")
             if key.address.lower() not in feed.publishers:
                 raise InputError(
                     f"--publisher: {key.address} is not authorised: feed {feed.address} lists "

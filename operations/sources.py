@@ -83,7 +83,16 @@ class Tape:
         return self._now.price
 
 
-def file_tape(path: Path, start: str | None, end: str | None) -> Iterator[PricePoint]:
+class NoSource:
+    """For a market whose prices come without us."""
+
+    is_over = False
+
+    def quote(self) -> int:
+        raise NoQuote("none is needed")
+
+
+def file_tape(path: str | Path, start: str | None, end: str | None) -> Iterator[PricePoint]:
     """Four points a bar of a CSV (or .gz of one) with the columns ts,open,high,low,close."""
     return points(read_bars(path, start, end))
 
