@@ -36,7 +36,7 @@ def test_the_testnet_file_has_both_kinds_of_feed():
     [
         ('profile = "local"', 'profle = "local"', "profle", "did you mean profile"),
         ("[token]", "colour = 1\n[token]", "roles.colour", "is no key of [roles]"),
-        ("decimals = 6", "decimals = 6\naddres = '0x00'", "token.addres", "did you mean address"),
+        ("decimals = 6", "decimals = 6\naddr = '0x00'", "token.addr", "did you mean address"),
         ("quorum = 2", "quorum = 2\nheartbeat = 9", "feeds.btc.heartbeat", "is no key of"),
         ("cool_down = 120", "cooldown = 120", "markets.btc.risk.cooldown", "mean cool_down"),
         ("skew_scale = 50_000\n", "", "markets.btc.params.skew_scale", "is missing: add it"),

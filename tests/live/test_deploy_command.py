@@ -1,0 +1,49 @@
+"""`ape run deploy` as it is typed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from operations.manifest import read_manifest
+from tests.live.networks import DEPLOYER, LOCAL, ROOT, anvil, rpc, url_of
+
+
+def ape_run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("ape"), "run", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.slow
+def test_it_deploys_compares_and_refuses_with_an_exit_code(tmp_path):
+    path = tmp_path / "local.json"
+    with anvil() as web3:
+        network = ("--network", f"ethereum:local:{url_of(web3)}")
+        files = ("--file", str(LOCAL), "--manifest", str(path))
+
+        done = ape_run("deploy", *network, *files, "--account", "TEST::0")
+        assert done.returncode == 0, done.stderr
+        assert f"deployed and verified; written to {path}" in done.stdout
+        assert read_manifest(path).roles.deployer == DEPLOYER.address.lower()
+
+        lens = web3.to_checksum_address(read_manifest(path).at("lens").address)
+        rpc(web3, "anvil_setCode", lens, "0x00")
+        differs = ape_run("deploy", "verify", *network, *files)
+        assert differs.returncode == 1
+        assert "DIFFERS  lens: code on the chain is not that of the manifest" in differs.stdout
+
+        sepolia = ("--file", "networks/sepolia.toml", "--manifest", str(path))
+        refused = ape_run("deploy", *network, *sepolia, "--account", "TEST::0")
+        assert refused.returncode == 2
+        assert refused.stderr.splitlines()[-1].startswith(
+            "error: networks/sepolia.toml: chain_id: 11155111, but the network has 31337"
+        )
