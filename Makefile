@@ -118,6 +118,9 @@ replay: python ## The same steps on revm, py-evm and anvil: do they agree?
 solvency: python ## Compare solvency() with the sum over positions at every step (STEPS= SEED=)
 	@$(RUN) options solvency STEPS SEED
 
+backlog: python anvil ## A keeper works off a backlog on anvil: calls, blocks, gas (POSITIONS=500)
+	@$(RUN) options operations.backlog:run POSITIONS
+
 isolation: python ## Show that a trader's ruin is nothing to the others (PAIRS= SEED=)
 	@$(RUN) options isolation PAIRS SEED
 

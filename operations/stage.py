@@ -5,6 +5,7 @@ model is made to follow every call that is in its blocks, and then holds events,
 storage words to it.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from web3 import Web3
 from lockstep import abi
 from lockstep.adapter import Config
 from lockstep.engines.anvil import AnvilEngine
+from lockstep.engines.base import EngineError
 from operations.accounts import LocalSigner
 from operations.market import TOTALS, Function, Target, ask, target_at
 from operations.rpc import Policy, connect
@@ -83,6 +85,22 @@ class Stage:
         """A request to the node itself."""
         return self.engine._rpc(method, *params)
 
+    def rpcs(self, method: str, values: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Many requests of one kind, in one message; the results in their order."""
+        body = json.dumps(
+            [
+                {"jsonrpc": "2.0", "id": place, "method": method, "params": params}
+                for place, params in enumerate(values)
+            ]
+        )
+        http = self.engine._http
+        http.request("POST", "/", body, {"Content-Type": "application/json"})
+        answers = json.loads(http.getresponse().read())
+        errors = [answer["error"] for answer in answers if "error" in answer]
+        if errors:
+            raise EngineError(f"anvil: {method}: {errors[0].get('message')}")
+        return [answer["result"] for answer in sorted(answers, key=lambda answer: answer["id"])]
+
     def block_number(self) -> int:
         return int(self.rpc("eth_blockNumber"), 16)
 
@@ -111,16 +129,17 @@ class Stage:
     def send(self, calls: Sequence[tuple[str, str, bytes]]) -> None:
         """Sender, target and calldata of many transactions, a hundred in a block. They succeed."""
         self.rpc("evm_setAutomine", False)
+        plain = {"gas": hex(1_000_000), "gasPrice": "0x0"}
         sent = []
-        for place, (sender, to, data) in enumerate(calls, 1):
-            fields = {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": hex(1_000_000)}
-            sent.append(self.rpc("eth_sendTransaction", fields | {"gasPrice": "0x0"}))
-            if place % BATCH == 0:
-                self.rpc("evm_mine")
-        self.rpc("evm_mine")
+        for first in range(0, len(calls), BATCH):
+            fields = [
+                {"from": sender, "to": to, "data": "0x" + data.hex()} | plain
+                for sender, to, data in calls[first : first + BATCH]
+            ]
+            sent += self.rpcs("eth_sendTransaction", [(each,) for each in fields])
+            self.rpc("evm_mine")
         self.rpc("evm_setAutomine", True)
-        for transaction in sent:
-            receipt = self.rpc("eth_getTransactionReceipt", transaction)
+        for receipt in self.rpcs("eth_getTransactionReceipt", [(each,) for each in sent]):
             if receipt is None or receipt["status"] != "0x1":
                 raise RuntimeError(f"set-up failed: {receipt}")
 
@@ -167,14 +186,15 @@ class Stage:
 
     def compare(self) -> int:
         """Every storage word that the model knows, read from the chain; how many."""
-        count = 0
-        for address, slot, expected in self.words.everything():
-            found = self.engine.storage(address, slot)
-            assert found == expected, (
-                f"{self.words.name(address, slot)}: chain {found}, model {expected}"
+        words = list(self.words.everything())
+        found = self.rpcs(
+            "eth_getStorageAt", [(address, hex(slot), "latest") for address, slot, _ in words]
+        )
+        for (address, slot, expected), text in zip(words, found, strict=True):
+            assert int(text, 16) == expected, (
+                f"{self.words.name(address, slot)}: chain {int(text, 16)}, model {expected}"
             )
-            count += 1
-        return count
+        return len(words)
 
     def close(self) -> None:
         self.engine.close()
