@@ -8,6 +8,7 @@ from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3RPCEr
 from web3.types import RPCEndpoint
 
 from lockstep.abi import keccak
+from lockstep.errors import InputError
 from operations.codec import artifact_of, calldata, decoded
 from operations.rehearsal import CREATE2_DEPLOYER, CREATE2_DEPLOYER_CODE
 from operations.settings import AggregatorFeed, Settings
@@ -54,6 +55,10 @@ class Chain:
         return self.code(CREATE2_DEPLOYER) == CREATE2_DEPLOYER_CODE
 
 
+# TLOAD of nothing, MCOPY of nothing, an empty contract: fails before Cancun.
+CANCUN_INITCODE = bytes.fromhex("5f5c505f5f5f5e5f5ff3")
+
+
 def hash_of(code: bytes) -> str:
     """Hash of a code, as the chain's own."""
     return "0x" + keccak(code).hex()
@@ -68,6 +73,17 @@ def check_chain_id(web3: Web3, settings: Settings) -> None:
             f"{settings.chain_id}, but the network has {found}: choose another --network, or "
             "correct the file",
         )
+
+
+def check_evm(web3: Web3) -> None:
+    """The network runs what the contracts are compiled for."""
+    try:
+        web3.eth.call({"data": HexBytes(CANCUN_INITCODE)})
+    except (ContractLogicError, Web3RPCError, ValueError):
+        raise InputError(
+            "--network: its EVM lacks instructions of Cancun, for which the contracts are "
+            "compiled: choose another"
+        ) from None
 
 
 def check_given(chain: Chain, settings: Settings) -> None:

@@ -19,7 +19,7 @@ from web3.exceptions import Web3RPCError
 from lockstep.errors import InputError
 from operations.accounts import Signer
 from operations.bounds import show
-from operations.chain import Chain, check_chain_id, check_given, hash_of
+from operations.chain import Chain, check_chain_id, check_evm, check_given, hash_of
 from operations.manifest import Manifest, Pending, Roles, read_manifest, write_manifest
 from operations.outbox import DeployError, Outbox
 from operations.plan import (
@@ -136,6 +136,7 @@ class _Run:
         """Everything that can be wrong is found here, before anything is sent or written."""
         check_chain_id(self._chain.web3, self._settings)
         self.manifest = self._old_manifest() or self._new_manifest()
+        check_evm(self._chain.web3)
         check_given(self._chain, self._settings)
         self._look(is_first=True)
         for key, name, found, meant in unlike(self.manifest, self._plan):

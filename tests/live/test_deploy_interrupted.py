@@ -6,9 +6,12 @@ import pytest
 
 from lockstep.errors import InputError
 from operations.manifest import read_manifest
+from operations.outbox import Outbox
 from operations.plan import Origin, make_plan
+from operations.rpc import Policy, connect
 from operations.settings import read_settings
 from operations.verify import verify
+from tests.live.faulty_rpc import FaultyNode
 from tests.live.networks import (
     DEPLOYER,
     LOCAL,
@@ -19,6 +22,7 @@ from tests.live.networks import (
     rpc,
     send,
     settings_of,
+    url_of,
 )
 
 BOUNDARIES = ("noted", "sent", "mined", "recorded")
@@ -156,6 +160,35 @@ def test_contracts_that_a_reorganisation_took_away_are_deployed_again(tmp_path):
         found = deploy_here(web3, settings, path)
         assert verify(web3, settings, path).differences == []
         assert found.contracts["token"].address == vanished
+
+
+def test_a_transaction_that_takes_too_long_is_sent_at_a_higher_fee(slow_chain):
+    noted = []
+
+    def passed(boundary: str) -> None:
+        if boundary == "it sent" and len(noted) == 2:
+            rpc(slow_chain, "evm_mine")
+
+    box = Outbox(slow_chain, DEPLOYER, noted.append, passed, lambda line: None, patience=0.2)
+    receipt = box.send("it", DEPLOYER.address.lower(), b"")
+    first, second = noted[-1].attempts
+    assert "0x" + receipt["transactionHash"].hex() == second.transaction
+    assert second.most > first.most
+    assert slow_chain.eth.get_transaction_count(DEPLOYER.address) == 1
+
+
+def test_a_node_that_fails_and_loses_transactions_changes_nothing(tmp_path):
+    settings, path = read_settings(LOCAL), tmp_path / "local.json"
+    with anvil() as web3:
+        node = FaultyNode(url_of(web3))
+        try:
+            node.share, node.lost_transactions = 0.3, 2
+            deploy_here(connect(node.address, Policy(timeout=2)), settings, path)
+            assert node.failed["lost"] == 2
+        finally:
+            node.close()
+        assert web3.eth.get_transaction_count(DEPLOYER.address) == len(STEPS)
+        assert verify(web3, settings, path).differences == []
 
 
 def test_one_deployment_at_a_time(tmp_path):

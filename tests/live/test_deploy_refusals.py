@@ -79,6 +79,12 @@ def test_another_chain(web3, tmp_path):
     refused(web3, settings, tmp_path / "m.json", told)
 
 
+def test_a_chain_whose_evm_is_too_old(tmp_path):
+    with anvil("--hardfork", "shanghai") as old:
+        told = "--network: its EVM lacks instructions of Cancun"
+        refused(old, settings_of(tmp_path), tmp_path / "m.json", told)
+
+
 def test_a_token_that_is_not_there(web3, tmp_path):
     settings = with_token(tmp_path, NOBODY)
     told = f"{settings.path}: token.address: there is no contract at {NOBODY.lower()}"

@@ -1,6 +1,7 @@
 """What `verify` finds: everything that is not as source, deploy file and manifest say."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from operations.manifest import write_manifest
 from operations.plan import BLUEPRINTS, TOKEN
 from operations.verify import LIVE, PARAMETERS, verify
 from perp_fuzz.deployment import DEFAULT_RISK
+from scripts.deploy import cli
 from tests.live.networks import (
     DEPLOYER,
     GUARDIAN,
@@ -211,6 +213,20 @@ def test_what_the_manifest_says_is_compared_with_the_source(deployed):
     (difference,) = report.differences
     assert difference.startswith("lens.initcode_hash: 0x00 in the manifest, 0x")
     assert any(note.endswith("deployed was " + "f" * 40) for note in report.notes)
+
+
+def test_the_command_exits_with_one_where_something_differs(deployed, capsys):
+    provider = SimpleNamespace(web3=deployed.web3, network=SimpleNamespace(name="local"))
+    options = (deployed.settings.path, deployed.path, None, False, False)
+    with pytest.raises(SystemExit) as ended:
+        cli.callback(provider, "verify", *options)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.endswith(" compared, all equal\n")
+    deployed.call(DEPLOYER.address, "factory", "set_treasury", OWNER.address)
+    with pytest.raises(SystemExit) as ended:
+        cli.callback(provider, "verify", *options)
+    assert ended.value.code == 1
+    assert "DIFFERS  factory.treasury: " in capsys.readouterr().out
 
 
 def test_every_getter_is_compared_or_known_to_move():
