@@ -130,6 +130,10 @@ crashes: python ## Replay crashes on the model with a crowd of traders
 ## UPDATE=1 (records docs/crashes.md)
 	@$(RUN) options crashes DATA SEED POSITIONS ONLY PRICES START CRASH END UPDATE
 
+deploy: python ## Deploy what networks/<network>.toml says; `ape run deploy --help` tells more
+## NETWORK=ethereum:sepolia:node ACCOUNT=alias (of `ape accounts`)
+	@$(RUN) ape run deploy --network "$$NETWORK" --account "$$ACCOUNT"
+
 demo: python anvil ## A market lives through a crash on a chain of its own; watch its page, Ctrl-C ends it
 ## DATA=directory of the price files (12 March 2020; without it a synthetic crash)
 ## PRICES=file START= END= (another window or file) SPEED=30 (times as fast as it was)
