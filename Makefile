@@ -36,7 +36,9 @@ VARIABLES := PYTHON \
   BUDGET \
   SPEED \
   TRADERS \
-  PORT
+  PORT \
+  NETWORK \
+  ACCOUNT
 literal = $(eval override $(1) := $$(value $(1)))
 $(foreach name,$(VARIABLES),$(call literal,$(name)))
 export $(VARIABLES)
@@ -132,7 +134,7 @@ crashes: python ## Replay crashes on the model with a crowd of traders
 
 deploy: python ## Deploy what networks/<network>.toml says; `ape run deploy --help` tells more
 ## NETWORK=ethereum:sepolia:node ACCOUNT=alias (of `ape accounts`)
-	@$(RUN) ape run deploy --network "$$NETWORK" --account "$$ACCOUNT"
+	@$(RUN) ape run deploy $${NETWORK:+--network "$$NETWORK"} $${ACCOUNT:+--account "$$ACCOUNT"}
 
 demo: python anvil ## A market lives through a crash on a chain of its own; watch its page, Ctrl-C ends it
 ## DATA=directory of the price files (12 March 2020; without it a synthetic crash)
