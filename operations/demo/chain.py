@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from requests.exceptions import ConnectionError as NoConnection
+from requests.exceptions import RequestException
 from web3 import HTTPProvider, Web3
 
 from lockstep.engines.anvil import REMEDY, find_anvil, free_port
 from lockstep.engines.base import EngineError
-from operations.rpc import patient
+from operations.rpc import NodeError, Policy, patient
 
 START_SECONDS = 20
 STOP_SECONDS = 5
@@ -29,7 +29,9 @@ UNTIL_CLOSED = '"$0" "$@" & read -r _; kill $!; wait $! 2>/dev/null'
 class LocalChain:
     """anvil on a free port, with unlocked accounts that have native coins."""
 
-    def __init__(self, timestamp: int, chain_id: int, accounts: int, log: Path) -> None:
+    def __init__(
+        self, timestamp: int, chain_id: int, accounts: int, log: Path, policy: Policy
+    ) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         flags = f"--host 127.0.0.1 --port {port} --chain-id {chain_id} --accounts {accounts}"
@@ -44,7 +46,7 @@ class LocalChain:
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for us to handle, not for the node
             )
-        self.web3 = patient(Web3(HTTPProvider(self.url)))
+        self.web3 = patient(Web3(HTTPProvider(self.url)), policy)
         self._wait()
         self.accounts = [address.lower() for address in self.ask("eth_accounts")]
 
@@ -55,7 +57,7 @@ class LocalChain:
             try:
                 probe.make_request("eth_chainId", [])
                 return
-            except (NoConnection, OSError):
+            except RequestException:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     self.close()
                     raise EngineError(f"anvil did not start: {REMEDY}") from None
@@ -63,7 +65,10 @@ class LocalChain:
 
     def ask(self, method: str, *params: Any) -> Any:
         """The answer of the node, as it is."""
-        answer = self.web3.provider.make_request(method, params)  # type: ignore[arg-type]
+        try:
+            answer = self.web3.provider.make_request(method, params)  # type: ignore[arg-type]
+        except RequestException as error:
+            raise NodeError(f"anvil at {self.url} does not answer: {error}") from None
         if "error" in answer:
             raise EngineError(f"anvil: {method}: {answer['error']['message']}")
         return answer["result"]

@@ -5,28 +5,31 @@ Exit codes: 0 stopped by Ctrl-C, 1 a part has failed, 2 bad input.
 
 import fcntl
 import logging
-import os
-import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import click
 
 from lockstep.cli import FuzzCommand, Whole
 from lockstep.errors import InputError
-from operations.demo.market import Market
+from operations.demo.market import MARKET_FILES, Market
 from operations.demo.tape import replay_of
-from operations.page.server import HOST, PORT
+from operations.market import Reverted
+from operations.outbox import DeployError
+from operations.page.server import HOST, PORT, check_address
+from operations.rpc import NodeError, Stopped
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "build" / "demo"
+FOLDER = Path("build/demo")
 SAY_SECONDS = 10  # between two lines about the market
 FASTEST = 100  # a report may be a minute old when it is mined
+LOG_FILE = "demo.log"
+FILES = (LOG_FILE, *MARKET_FILES)  # of an earlier run
 LOG = logging.getLogger("ringfence.demo")
 
 
@@ -42,6 +45,7 @@ class Options(NamedTuple):
     seed: int
     host: str
     port: int
+    folder: Path
 
 
 def demo_command() -> click.Command:
@@ -60,6 +64,7 @@ def demo_command() -> click.Command:
         _option("seed", Whole(0), "Of the traders and of what is drawn of the prices.", 1),
         _option("host", str, "Where the page is served; 0.0.0.0 is everywhere.", HOST),
         _option("port", click.IntRange(0, 65_535), "Its port; 0 takes a free one.", PORT),
+        _option("folder", click.Path(path_type=Path), "For what it writes.", FOLDER),
     ]
     text = (
         "A market on a chain of one's own: deployed, with a pool and traders, a publisher that "
@@ -79,30 +84,40 @@ def _option(name: str, kind: Any, text: str, default: Any = None) -> click.Optio
 main = click.Group("operations.demo", commands=[demo_command()])
 
 
-def run(options: Options, folder: Path = FOLDER) -> int:
+def run(options: Options) -> int:
     """Starts everything and waits for Ctrl-C; the exit code."""
-    failure: str | None
-    with _alone(folder), _stopped_by_signals():
+    folder = options.folder
+    with _alone(folder):
         market = Market(folder, _say)
-        try:
-            _start(market, options, folder)
-            _watch(market)
-            failure = market.failure
-        except KeyboardInterrupt:
-            _say("stopping")
-            failure = None
-        finally:
-            market.close()
+        with _interrupted_by_signals(market.parts.stop):
+            try:
+                failure = _live(market, options)
+                _say("stopping")
+            finally:
+                market.close()
     if failure is not None:
-        _say(f"{failure}; everything has been stopped, see {_shown(folder / 'demo.log')}")
+        _say(f"{failure}; everything has been stopped, see {folder / LOG_FILE}")
         return 1
     _say("stopped, nothing is left running")
     return 0
 
 
-def _start(market: Market, options: Options, folder: Path) -> None:
+def _live(market: Market, options: Options) -> str | None:
+    """Why it has ended, if that was not asked for."""
+    try:
+        _start(market, options)
+        _watch(market)
+    except KeyboardInterrupt:
+        return None
+    except (DeployError, NodeError) as error:
+        return str(error)
+    return market.failure
+
+
+def _start(market: Market, options: Options) -> None:
+    check_address(options.host, options.port)
     replay = replay_of(options.data, options.prices, options.start, options.end, options.seed)
-    _say(f"{replay.title}, {options.speed} times as fast; details in {_shown(folder / 'demo.log')}")
+    _say(f"{replay.title}, {options.speed} times as fast; details in {options.folder / LOG_FILE}")
     page = (options.host, options.port)
     market.start(replay, options.speed, options.traders, options.seed, page)
 
@@ -110,7 +125,8 @@ def _start(market: Market, options: Options, folder: Path) -> None:
 def _watch(market: Market) -> None:
     """Says now and then how the market does, until a part has ended."""
     while not market.wait(SAY_SECONDS):
-        _say(market.line())
+        with suppress(NodeError, Reverted, Stopped):
+            _say(market.line())
 
 
 @contextmanager
@@ -121,11 +137,10 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"{_shown(folder)}: a demo runs here already; stop it first") from None
-        for old in folder.iterdir():
-            if old.name != "lock":
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        handler = logging.FileHandler(folder / "demo.log", encoding="utf-8")
+            raise InputError(f"{folder}: a demo runs here already; stop it first") from None
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+        handler = logging.FileHandler(folder / LOG_FILE, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger = logging.getLogger("ringfence")
         level = logger.level
@@ -140,16 +155,17 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Ctrl-C, `kill` and a closed terminal end it in the same way, once."""
+def _interrupted_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C, `kill` and a closed terminal interrupt what is under way, once, and set the event:
+    a library may have caught the exception and gone on."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        for one in numbers:
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not stop.is_set():
+            stop.set()
+            raise KeyboardInterrupt
 
-    before = [signal.signal(one, stop) for one in numbers]
+    before = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield
     finally:
@@ -160,8 +176,3 @@ def _stopped_by_signals() -> Iterator[None]:
 def _say(text: str) -> None:
     LOG.info("%s", text)
     click.echo(f"{time.strftime('%H:%M:%S')} {text}")
-
-
-def _shown(path: Path) -> str:
-    """As one would type it here."""
-    return os.path.relpath(path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 
+from lockstep.engines.base import EngineError
 from operations.accounts import LocalSigner, Sender
 from operations.demo.chain import Clock, LocalChain
 from operations.demo.parts import Parts
@@ -26,7 +27,7 @@ from operations.manifest import Manifest, params_of
 from operations.market import TOTALS, ask, status_of, target_of
 from operations.monitor.watch import Options, watch
 from operations.publisher import SignedPublisher, Thresholds
-from operations.rpc import Policy, block_of, patient
+from operations.rpc import Policy, block_of, connect
 from operations.settings import read_settings
 from operations.sources import Tape
 from python_model.modules.constants import WAD
@@ -43,6 +44,8 @@ RESEND_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 OPEN_POSITIONS = 6  # its place among the totals
 
+NODE_LOG, MANIFEST, DATABASE = "anvil.log", "manifest.json", "monitor.db"
+MARKET_FILES = (NODE_LOG, MANIFEST, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm")
 LOG = logging.getLogger("ringfence.demo")
 Say = Callable[[str], None]
 
@@ -86,13 +89,13 @@ class Market:
         settings = read_settings(NETWORK)
         count = FIRST_TRADER + traders
         first = replay.start - AHEAD
-        log = self._folder / "anvil.log"
-        self.chain = LocalChain(first, settings.chain_id, count, log)
+        log = self._folder / NODE_LOG
+        self.chain = LocalChain(first, settings.chain_id, count, log, self._policy())
         self._stack.callback(self.chain.close)
         self._say(f"anvil at {self.chain.url}")
         began = time.monotonic()
         manifest = deploy(
-            self._web3(), signer(DEPLOYER), settings, self._folder / "manifest.json", LOG.info
+            self._web3(), signer(DEPLOYER), settings, self._folder / MANIFEST, LOG.info
         )
         self.target = target_of(self._web3(), manifest)
         self._say(f"market {self.target.market} deployed in {time.monotonic() - began:.1f} s")
@@ -142,11 +145,11 @@ class Market:
 
     def _monitor(self, manifest: Manifest, page: tuple[str, int]) -> None:
         options = Options(
-            database=self._folder / "monitor.db",
+            database=self._folder / DATABASE,
             interval=LOOK_SECONDS,
             page_host=page[0],
             page_port=page[1],
-            policy=Policy(stop=self.parts.stop),
+            policy=self._policy(),
             on_page=lambda address: self._say(f"THE PAGE: {address}    Ctrl-C ends everything"),
         )
         watch(Web3(HTTPProvider(self.chain.url)), manifest, options)
@@ -166,7 +169,11 @@ class Market:
 
     def _web3(self) -> Web3:
         """Its own connection for each part."""
-        return patient(Web3(HTTPProvider(self.chain.url)), Policy(stop=self.parts.stop))
+        return connect(self.chain.url, self._policy())
+
+    def _policy(self) -> Policy:
+        """Patience that ends with the demonstration."""
+        return Policy(stop=self.parts.stop)
 
 
 def publisher_indices(manifest: Manifest) -> list[int]:
@@ -181,4 +188,7 @@ def trade(crowd: Traders, clock: Clock, stop: threading.Event) -> None:
     while not stop.wait(LOOK_SECONDS):
         if clock.now != seen:
             seen = clock.now
-            crowd.act(seen)
+            try:
+                crowd.act(seen)
+            except EngineError as error:  # the node has refused one of them
+                LOG.warning("traders: %s", error)

@@ -218,6 +218,11 @@ def serve(
     return Page(uvicorn.Server(config), feed, bound)
 
 
+def check_address(host: str, port: int) -> None:
+    """InputError when the page cannot be served there."""
+    _bind(host, port).close()
+
+
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    BrowserType,
     ConsoleMessage,
     Page,
     Request,
@@ -56,15 +57,20 @@ def _environment(binary: str) -> dict[str, str]:
 
 
 @contextmanager
-def chromium(*flags: str) -> Iterator[Browser]:
-    """A running browser. The sandbox is left out: containers have none, and pages are our own."""
-    binary = find_chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=binary, args=["--no-sandbox", *flags], env=_environment(binary)
-        )
+def chromium() -> Iterator[Browser]:
+    """A running browser."""
+    with sync_playwright() as playwright, launched(playwright.chromium) as browser:
         yield browser
-        browser.close()
+
+
+@contextmanager
+def launched(kind: BrowserType, *flags: str) -> Iterator[Browser]:
+    """Another one. The sandbox is left out: containers have none, and pages are our own."""
+    binary = find_chromium()
+    flags = ("--no-sandbox", *flags)
+    browser = kind.launch(executable_path=binary, args=flags, env=_environment(binary))
+    yield browser
+    browser.close()
 
 
 def contacted(net_log: Path) -> tuple[set[str], set[str]]:
@@ -108,15 +114,7 @@ class Visit:
 
     def wait_for_block(self, number: int) -> None:
         """Waits until all of the page is of this block."""
-        self.page.wait_for_selector(f"html[data-block='{number}']", timeout=10_000)
-
-    def value(self, selector: str) -> int:
-        """The integer behind a figure."""
-        return int(self.page.locator(selector).get_attribute("value"))
-
-    def values(self, selector: str) -> list[int]:
-        """The integers behind several."""
-        return [int(one.get_attribute("value")) for one in self.page.locator(selector).all()]
+        self.page.wait_for_selector(f"html[data-block='{number}']")
 
     def close(self) -> None:
         self.context.close()
