@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import click
 from ape.cli import ConnectedProviderCommand
-from ape.exceptions import ApeException
+from ape.exceptions import ApeException, NetworkError, ProviderError
 from web3 import Web3
 
 from lockstep.errors import InputError
@@ -38,8 +38,12 @@ class ChainCommand(ConnectedProviderCommand):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except InputError as error:
+        except (InputError, click.UsageError) as error:
             _fail(error, 2)
+        except (NetworkError, ProviderError) as error:  # of connecting: later on web3 answers
+            raise OneLine(
+                f"--network: {error} Start the node, or choose another network.", 2
+            ) from None
         except (DeployError, NodeError, ApeException) as error:
             _fail(error, 1)
 

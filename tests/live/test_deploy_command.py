@@ -35,9 +35,8 @@ def test_it_deploys_and_refuses_with_an_exit_code(tmp_path):
         assert f"deployed and verified; written to {path}" in done.stdout
         assert read_manifest(path).roles.deployer == DEPLOYER.address.lower()
 
-        sepolia = ("--file", "networks/sepolia.toml", "--manifest", str(path))
-        refused = ape_run("deploy", *network, *sepolia, "--account", "TEST::0")
+        other = ("--network", f"ethereum:sepolia:{url_of(web3)}")
+        refused = ape_run("deploy", *other, "--account", "TEST::0")
         assert refused.returncode == 2
-        assert refused.stderr.splitlines()[-1].startswith(
-            "error: networks/sepolia.toml: chain_id: 11155111, but the network has 31337"
-        )
+        told = "error: --network: Provider connected to chain ID '31337', which does not match"
+        assert refused.stderr.splitlines()[-1].startswith(told)
