@@ -148,7 +148,7 @@ def run(positions: int) -> None:
     """Works off backlogs of three kinds, and compares every word with the model afterwards."""
     if positions > MOST:
         raise InputError(f"--positions {positions}: give at most {MOST:,}")
-    console = Console(width=max(Console().width, 120))
+    console = Console(width=max(Console().width, 140))
     found = []
     for kind in FALLS:
         console.print(f"{positions:,} positions to liquidate {kind} ...")
