@@ -264,7 +264,7 @@ def _locked(path: Path) -> IO[bytes]:
     """A file beside the database that one monitor at a time can lock; the system lets go of it
     however the monitor ends."""
     try:
-        lock = open(f"{path}.lock", "ab")
+        lock = open(f"{path}.lock", "ab")  # noqa: SIM115  # held as long as the database
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); give --database a file in a folder "

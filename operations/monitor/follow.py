@@ -18,6 +18,9 @@ from perp_fuzz.deployment import Artifacts
 
 LOG = logging.getLogger("ringfence.monitor")
 BATCH = 16  # blocks asked for at once, at most
+TRACED = 64  # transactions traced in one request, unless a single block has more
+# Of the time, spent on checking every invariant at the head, sampled ones included.
+CHECKING_SHARE = 0.25
 SHOWN = 2_000  # blocks whose health is at hand
 # Of a health record of the past.
 PAST = ("block", "price", "breaker", "open_interest", "events")
@@ -63,6 +66,7 @@ class Follower:
         self._on_first = on_first
         self._clock = clock
         self._batch = BATCH
+        self._check_after = 0.0
         self._shorter_since: float | None = None
         self._past: deque[Mapping[str, Any]] = deque(maxlen=SHOWN)
         self.broken: dict[str, Broken] = {}
@@ -135,7 +139,7 @@ class Follower:
         last = self.replica.last
         if last is None:
             numbers = range(self.next_number, min(head, self.next_number + self._batch - 1) + 1)
-            return _connected(None, self.node.headers(numbers))
+            return _traceable(_connected(None, self.node.headers(numbers)))
         if head < last.number and not self._is_shorter(head):
             return []
         self._shorter_since = None if head >= last.number else self._shorter_since
@@ -144,7 +148,7 @@ class Follower:
         if not found or found[0] is None or found[0].hash != last.hash:
             self._go_back(min(head, last.number))
             return []
-        return _connected(last.hash, found[1:])
+        return _traceable(_connected(last.hash, found[1:]))
 
     def _is_shorter(self, head: int) -> bool:
         """Whether the chain has fewer blocks than it had, and not only this node for a moment."""
@@ -189,6 +193,8 @@ class Follower:
         written: list[tuple[Block, Record | None, list[Finding]]] = []
         for block in blocks:
             findings = self.replica.apply(block)
+            if block.number == head:
+                findings = [*findings, *self._check_all()]
             for finding in findings:
                 self._note(finding)
             record = health(self.replica, self.broken, head)
@@ -200,6 +206,16 @@ class Follower:
         self.progress.blocks += len(blocks)
         if first:
             self._on_first(first)
+
+    def _check_all(self) -> list[Finding]:
+        """Every invariant at the head of the chain, as often as there is time."""
+        now = self._clock()
+        if now < self._check_after:
+            return []
+        findings = self.replica.check_all()
+        spent = self._clock() - now
+        self._check_after = now + spent / CHECKING_SHARE
+        return findings
 
     def _note(self, finding: Finding) -> None:
         self.broken.setdefault(finding.invariant, Broken(finding.block, finding.text))
@@ -222,4 +238,14 @@ def _connected(parent: str | None, found: list[Header | None]) -> list[Header]:
             break
         headers.append(header)
         parent = header.hash
+    return headers
+
+
+def _traceable(headers: list[Header]) -> list[Header]:
+    """The first of them, with no more transactions than can be traced at once; one at least."""
+    total = 0
+    for count, header in enumerate(headers):
+        total += header.transactions
+        if count and total > TRACED:
+            return headers[:count]
     return headers

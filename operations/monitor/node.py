@@ -37,6 +37,7 @@ class Header(NamedTuple):
     hash: str
     parent: str
     timestamp: int
+    transactions: int
 
 
 class Addresses(NamedTuple):
@@ -116,7 +117,7 @@ class Node:
                 transactions.append(found)
         held = [int(answer, 16) if len(answer) > 2 else 0 for answer in balances]
         return Block(
-            *header,
+            *header[:4],
             tuple(transactions),
             tuple(self._changes(_result(one, "prestateTracer") for one in words).items()),
             bytes.fromhex(solvency[2:]),
@@ -184,4 +185,10 @@ def _result(one: Frame, tracer: str) -> Any:
 
 
 def _header(raw: Any) -> Header:
-    return Header(int(raw["number"], 16), raw["hash"], raw["parentHash"], int(raw["timestamp"], 16))
+    return Header(
+        int(raw["number"], 16),
+        raw["hash"],
+        raw["parentHash"],
+        int(raw["timestamp"], 16),
+        len(raw["transactions"]),
+    )

@@ -134,6 +134,17 @@ class Replica:
         self.last = block
         return self._findings
 
+    def check_all(self) -> list[Finding]:
+        """Every invariant, after the last block, whether it is due or not; what was not told of the
+        block before."""
+        told = len(self._findings)
+        seen = self.seen
+        if seen is not None:
+            self._transaction = ""
+            for item in INVARIANTS:
+                self._check(item, seen)
+        return self._findings[told:]
+
     def undo(self, blocks: int = 1) -> None:
         """Takes the last blocks back. IndexError if the journal does not go back so far."""
         if blocks > len(self._journal):

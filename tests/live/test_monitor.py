@@ -27,7 +27,7 @@ from operations.monitor.system import Given, Subject
 from operations.monitor.watch import BROKEN, WELL, Options, artifacts_of, watch
 from operations.rpc import Policy, connect
 from tests.live.faulty_rpc import FaultyNode
-from tests.live.fuzz_market import NAME, FuzzMarket
+from operations.monitor.fuzz_market import NAME, FuzzMarket
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 150
