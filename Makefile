@@ -26,6 +26,7 @@ VARIABLES := PYTHON \
   PAIRS \
   DATA \
   POSITIONS \
+  BLOCKS \
   CRASH \
   CLUSTER \
   ALL \
@@ -122,6 +123,14 @@ solvency: python ## Compare solvency() with the sum over positions at every step
 
 backlog: python anvil ## A keeper works off a backlog on anvil: calls, blocks, gas (POSITIONS=500)
 	@$(RUN) options operations.backlog:run POSITIONS
+
+lies: python anvil ## Plant bugs in markets on anvil: the monitor names block and invariant
+## ONLY=ids with commas, or all STEPS=2000 SEED=1
+	@$(RUN) options operations.monitor:lies ONLY STEPS SEED
+
+load: python anvil ## How fast the monitor is, with many positions and a price every block
+## POSITIONS=10000 BLOCKS=300
+	@$(RUN) options operations.monitor:load POSITIONS BLOCKS
 
 isolation: python ## Show that a trader's ruin is nothing to the others (PAIRS= SEED=)
 	@$(RUN) options isolation PAIRS SEED

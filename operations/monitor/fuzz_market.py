@@ -5,7 +5,7 @@ tell.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from web3 import Web3
@@ -65,14 +65,18 @@ class FuzzMarket:
         self.engine.close()
 
     def generate(
-        self, count: int, seed: int = 1, is_enough: Callable[[], bool] = lambda: False
+        self,
+        count: int,
+        seed: int = 1,
+        is_enough: Callable[[], bool] = lambda: False,
+        besides: Collection[str] = UNSOUND,
     ) -> Mismatch | None:
-        """So many generated steps, none of which makes the token unsound. Ends when it is enough,
-        or when the fuzzer notices that contracts and model differ or an invariant is broken."""
+        """So many generated steps, besides some actions. Ends when it is enough, or when the fuzzer
+        notices that contracts and model differ or that an invariant is broken."""
         rng = random.Random(seed)
         while count and not is_enough():
             step = self.checker.adapter.generate(self.twin, rng)
-            if step.action in UNSOUND:
+            if step.action in besides:
                 continue
             count -= 1
             self.now = step.at

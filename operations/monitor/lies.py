@@ -6,26 +6,21 @@ which follows, must have named it. A bug that is planted in contract and model a
 by comparing: an invariant has to find it.
 """
 
-import logging
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import click
-
-from lockstep.errors import InputError
 from operations.monitor.database import Database
 from operations.monitor.follow import Follower
 from operations.monitor.fuzz_market import NAME, FuzzMarket
 from operations.monitor.node import Node
-from operations.monitor.replica import SENTENCES, Finding
-from operations.monitor.system import Given, Subject
-from operations.monitor.watch import artifacts_of
+from operations.monitor.replica import Finding
+from operations.monitor.system import Subject
+from operations.monitor.watch import artifacts_of, given_of
 from perp_fuzz.deployment import compile_contracts
-from perp_fuzz.planted import BUGS, Bug, choose, planted
+from perp_fuzz.planted import Bug, planted
 
 STEPS = 2_000
 AFTER = 3  # blocks, once the bug has shown
@@ -90,7 +85,7 @@ def following(market: FuzzMarket) -> Iterator[Follower]:
         database = Database(Path(folder) / "monitor.sqlite", subject)
         try:
             node = Node(market.web3, subject.addresses)
-            given = Given(int(market.config["decimals"]))
+            given = given_of(node, subject, database)
             yield Follower(node, database, subject, given, artifacts_of(subject))
         finally:
             database.close()
@@ -100,40 +95,3 @@ def to_head(follower: Follower) -> None:
     """Follows until there is no block left."""
     while follower.step():
         pass
-
-
-@click.command()
-@click.option("--only", default="", help="Ids of bugs with commas, or all.  [a chosen few]")
-@click.option("--steps", default=STEPS, show_default=True, help="Most steps for each.")
-@click.option("--seed", default=1, show_default=True)
-def main(only: str, steps: int, seed: int) -> None:
-    """Plants bugs in markets on anvil and shows what the monitor says of each."""
-    logging.getLogger("ringfence").setLevel(logging.CRITICAL)
-    names: Sequence[str] = only.split(",") if only else CHOSEN
-    try:
-        bugs = list(BUGS) if only == "all" else choose(names, BUGS)
-    except InputError as error:
-        raise click.UsageError(str(error)) from None
-    missed = 0
-    for bug in bugs:
-        began = time.monotonic()
-        verdict = hunt(bug, steps, seed)
-        missed += not verdict.is_caught
-        _show(bug, verdict, time.monotonic() - began)
-    click.echo(f"{len(bugs) - missed} of {len(bugs)} named with the block they first showed in")
-    raise SystemExit(1 if missed else 0)
-
-
-def _show(bug: Bug, verdict: Verdict, seconds: float) -> None:
-    click.echo(f"{bug.id} ({bug.where}): {bug.sentence}; {seconds:.0f} s")
-    noticed = f"in block {verdict.noticed}: {verdict.as_what}" if verdict.noticed else "never"
-    click.echo(f"  the fuzzer notices it {noticed}")
-    for finding in verdict.findings[:4]:
-        text = " ".join(finding.text.split())[:160]
-        click.echo(f"  the monitor: block {finding.block}, {finding.invariant}: {text}")
-    if not verdict.findings:
-        click.echo(f"  the monitor finds nothing of {len(SENTENCES)} invariants broken")
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-import click
 from web3 import Web3
 
 from operations.manifest import Manifest, read_manifest, write_manifest
@@ -55,6 +54,7 @@ class Figures(NamedTuple):
     memory: int  # bytes, the most so far
     open_positions: int
     findings: int
+    is_measured: bool = True
 
 
 def fill(market: FuzzMarket, positions: int) -> None:
@@ -166,7 +166,7 @@ def _measured(
         return figures
 
     fill(market, positions)
-    rows = [("rebuilding the positions", follow())]
+    rows = [("rebuilding the positions", follow()._replace(is_measured=False))]
     prices = Prices()
     for _ in range(blocks):
         prices.bring(market)
@@ -184,27 +184,3 @@ def _measured(
         )
     )
     return rows
-
-
-@click.command()
-@click.option("--positions", default=POSITIONS, show_default=True)
-@click.option("--blocks", default=BLOCKS, show_default=True)
-def main(positions: int, blocks: int) -> None:
-    """Measures the monitor on a market with many positions; exit code 1 below 10 blocks a
-    second."""
-    slowest = 1e9
-    for what, figures in measure(positions, blocks):
-        rate = figures.blocks / figures.seconds
-        if "price" in what:
-            slowest = min(slowest, rate)
-        click.echo(
-            f"{what}: {figures.blocks:,} blocks in {figures.seconds:.1f} s "
-            f"({figures.processor:.1f} s of one core), {rate:.0f} blocks/s, "
-            f"{figures.open_positions:,} positions open, {figures.findings} findings, "
-            f"{figures.memory / 2**20:.0f} MiB at most"
-        )
-    raise SystemExit(0 if slowest >= 10 else 1)
-
-
-if __name__ == "__main__":
-    main()

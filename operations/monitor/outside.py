@@ -15,12 +15,34 @@ from python_model.evm import Chain, Contract, Revert, Storage, external
 PLENTY = 2**128
 Run = Callable[[tuple[Item, ...]], None]
 
+SIGNATURES = (
+    "balanceOf(address)",
+    "allowance(address,address)",
+    "transfer(address,uint256)",
+    "transferFrom(address,address,uint256)",
+    "latestRoundData()",
+    "decimals()",
+)
 BALANCE_OF = abi.encoder("balanceOf(address)")
 ALLOWANCE = abi.encoder("allowance(address,address)")
 TRANSFER = abi.encoder("transfer(address,uint256)")
 TRANSFER_FROM = abi.encoder("transferFrom(address,address,uint256)")
 ROUND = abi.selector("latestRoundData()")
 DECIMALS = abi.selector("decimals()")
+
+
+NAMES = {abi.selector(name): name for name in SIGNATURES}
+
+
+def shown(target: str, data: bytes) -> str:
+    """A call in words."""
+    name = NAMES.get(data[:4])
+    if name is None:
+        return f"{target} with 0x{data.hex()}"
+    words = [data[i : i + 32] for i in range(4, len(data), 32)]
+    kinds = name[name.index("(") + 1 : -1].split(",")
+    values = [abi.show_word(kind, word) for kind, word in zip(kinds, words, strict=False) if kind]
+    return f"{name.split('(')[0]}({', '.join(values)}) of {target}"
 
 
 class Unasked(Exception):
@@ -60,7 +82,7 @@ class Outside:
         found = self._open[-1].take(target, data, is_static)
         if found is None:
             raise Unasked(
-                f"the model calls {target} with 0x{data.hex()}, the contract does not, or not then"
+                f"the model calls {shown(target, data)}, the contract does not, or not then"
             )
         if found.items:
             self._run(found.items)

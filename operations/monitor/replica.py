@@ -21,7 +21,7 @@ from lockstep.engines.base import Log, Outcome
 from lockstep.step import ModelResult
 from operations.monitor.adoption import adopt, people_in
 from operations.monitor.functions import Function, Unreadable, functions_of
-from operations.monitor.outside import Outside, Refused, Unasked
+from operations.monitor.outside import Outside, Refused, Unasked, shown
 from operations.monitor.records import Attempt, Block, Entry, Item, Word, entries
 from operations.monitor.system import Foreign, Given, Subject, System, Unlisted, base_of
 from operations.monitor.words import SystemWords
@@ -360,9 +360,7 @@ class Replica:
         finally:
             left = self._outside.end()
         if result.ok and entry.is_ok and left is not None:
-            raise Difference(
-                f"the contract calls {left.target} with 0x{left.data.hex()}, the model does not"
-            )
+            raise Difference(f"the contract calls {shown(left.target, left.data)}, not the model")
         return result
 
     def _hold(self, entry: Entry, result: ModelResult) -> None:
@@ -576,11 +574,12 @@ class Replica:
     def _adopt(self, block: Block, system: System, events: list[Event]) -> None:
         chain, known = self.chain, self._known
         chain.saved = {contract: contract.__dict__.copy() for contract in chain.contracts}
-        people = set(people_in(block))
+        people = {*people_in(block), *self.at.system}
         adopt(system, self._artifacts, lambda address, slot: known.get((address, slot), 0), people)
         for holder, held in zip((self.at.market, self.at.pool), block.balances, strict=True):
             balances = system.token.balanceOf
-            balances.move(holder, held - balances.held(holder))
+            if held != balances.held(holder):
+                balances.move(holder, held - balances.held(holder))
         chain.events.extend(events)
 
     def _only_entry(self, block: Block) -> Entry | None:
