@@ -93,6 +93,7 @@ class Market:
         self.chain = LocalChain(first, settings.chain_id, count, log, self._policy())
         self._stack.callback(self.chain.close)
         self._say(f"anvil at {self.chain.url}")
+        self._say("deploying; the first time in a clone, contracts are compiled: half a minute")
         began = time.monotonic()
         manifest = deploy(
             self._web3(), signer(DEPLOYER), settings, self._folder / MANIFEST, LOG.info

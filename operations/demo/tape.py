@@ -18,9 +18,9 @@ from lockstep.prices import (
 from simulation.tape import SCENARIOS, read_tape
 
 REAL = SCENARIOS[0]  # March 2020
-# A quarter of an hour or so of the tape before it gets rough: a quarter of a minute of ours.
-REAL_START = "2020-03-12T10:10"
-SYNTHETIC_START = "2020-03-12T13:40"
+# A quarter of an hour or so of the tape before it gets rough: time for positions to be opened.
+REAL_START = "2020-03-12T10:15"
+SYNTHETIC_START = "2020-03-12T13:50"
 AFTERWARDS_SECONDS = 15  # between two prices of the quiet after the end of a tape
 AFTERWARDS_PPM = 400  # their standard deviation
 
