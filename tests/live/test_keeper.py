@@ -254,6 +254,32 @@ def test_what_the_index_lists_is_liquidated_by_id(stage):
     agree(stage)
 
 
+def test_deleveraging_is_continued_although_it_earns_nothing(stage):
+    stage.deposit(10_000)
+    publish(stage, PRICE)
+    stage.open(260, size=24 * 10**15, margin=100)
+    price = PRICE
+    for _ in range(3):
+        price = price * 1098 // 1000
+        publish(stage, price)
+    assert (stage.has_backlog(), stage.open_positions()) == (True, 260 - 32)
+    unpaid = make_keeper(stage, Settings(rate_wad=WAD))
+    assert unpaid.step() == 0
+    keeper = make_keeper(stage)
+    run_until([keeper], lambda: not stage.has_backlog())
+    assert stage.open_positions() < 260 - 64
+    assert (keeper.tally.done["backlog"], keeper.tally.reward) == (2, 0)
+    agree(stage)
+
+
+def test_a_node_with_a_limit_is_asked_more_slowly(backlog, proxy):
+    proxy.per_second = 12
+    keeper = make_keeper(backlog, address=proxy.address)
+    run_until([keeper], lambda: not backlog.has_backlog(), seconds=60)
+    assert keeper.metrics.value("rpc_failures_total", kind="rate limit") == proxy.failed["rate"] > 0
+    agree(backlog)
+
+
 def test_an_expired_market_is_settled(make_stage):
     stage = make_stage()
     stage.deposit(1_000_000)

@@ -39,11 +39,11 @@ def deployed(tmp_path_factory):
 @pytest.fixture
 def environment(tmp_path):
     """Ape's data in a folder of its own, with one key file in it."""
-    accounts = tmp_path / "ape" / "accounts"
-    accounts.mkdir(parents=True)
+    keyfiles = tmp_path / "ape" / "accounts"
+    keyfiles.mkdir(parents=True)
     held = Account.encrypt(KEY, PHRASE, kdf="pbkdf2", iterations=1)
     held["address"] = Account.from_key(KEY).address
-    (accounts / "signer.json").write_text(json.dumps(held))
+    (keyfiles / "signer.json").write_text(json.dumps(held))
     data = {"APE_DATA_FOLDER": str(tmp_path / "ape"), "APE_ACCOUNTS_signer_PASSPHRASE": PHRASE}
     return os.environ | data | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
