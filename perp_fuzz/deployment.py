@@ -59,6 +59,8 @@ WALLET = bytes.fromhex(
 ADDRESSES = {role: f"0x{0xACC0 << 144 | i + 1:040x}" for i, role in enumerate(ROLES)}
 ADDRESSES |= {role: address_of(role) for role in (*PUBLISHERS, ATTACKER)}
 ADDRESSES |= {role: created_address(SIGNERS[role], 0) for role in WALLETS}
+# Nobody's: whoever creates the contracts has no say in them.
+FOUNDER = f"0x{0xC4EA << 144:040x}"
 ROLE_OF = {address: role for role, address in ADDRESSES.items()}
 
 POOL_NAME, POOL_SYMBOL = "Ringfence Pool", "RFP"
@@ -197,8 +199,8 @@ def deploy(engine: Engine, config: Config, artifacts: Artifacts | None = None) -
     def create(name: str, types: list[str], values: list[Any], blueprint: bool = False) -> str:
         initcode = artifacts[name].initcode
         if blueprint:
-            return engine.deploy(blueprint_initcode(initcode), owner)
-        return engine.deploy(initcode + abi_encode(types, values), owner)
+            return engine.deploy(blueprint_initcode(initcode), FOUNDER)
+        return engine.deploy(initcode + abi_encode(types, values), FOUNDER)
 
     def transact(sender: str, to: str, data: bytes) -> bytes:
         outcome = engine.call(sender, to, data)

@@ -21,6 +21,7 @@ from lockstep.engines.base import Engine, open_engine
 from perp_fuzz.actions import Codec
 from perp_fuzz.deployment import (
     ADDRESSES,
+    FOUNDER,
     TOKENS,
     WAD,
     Addresses,
@@ -184,9 +185,10 @@ class ModelSubject(Subject):
 
     def __init__(self, decimals: int) -> None:
         owner = ADDRESSES["owner_0"]
+        places = range(len(Addresses._fields))
         system = deploy_model(
             {"decimals": decimals, "params": PARAMS},
-            Addresses(*(created_address(owner, nonce) for nonce in range(len(Addresses._fields)))),
+            Addresses(*(created_address(FOUNDER, nonce) for nonce in places)),
         )
         for role in (*OWNERS, RUINED, "lp_0"):
             system.token.mint(ADDRESSES[role], 10 ** (decimals + 12), sender=owner)

@@ -17,6 +17,7 @@ from lockstep.edges import find_edge
 from lockstep.engines.base import VIEWER, Engine
 from perp_fuzz.deployment import (
     ADDRESSES,
+    FOUNDER,
     LPS,
     POOL_NAME,
     POOL_SYMBOL,
@@ -105,8 +106,7 @@ class Puppets:
         self._system = system
         self._encode, self._decode = encode, decode
         market, token = system.market, system.token
-        owner = ADDRESSES["owner_0"]
-        pool, risk = (created_address(owner, nonce) for nonce in BLUEPRINTS)
+        pool, risk = (created_address(FOUNDER, nonce) for nonce in BLUEPRINTS)
         arguments = [
             market.address,
             pool,

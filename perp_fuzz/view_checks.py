@@ -21,6 +21,7 @@ from perp_fuzz.deployment import (
     CONFIDENCE_FRACTION,
     FEED_DECIMALS,
     FEED_ID,
+    FOUNDER,
     GRACE_PERIOD,
     HEARTBEAT,
     LPS,
@@ -168,7 +169,7 @@ class ViewChecks:
         for contract, functions in self._contracts:
             for name in functions.getters():
                 if name in BLUEPRINTS:
-                    place = created_address(ADDRESSES["owner_0"], BLUEPRINTS.index(name))
+                    place = created_address(FOUNDER, BLUEPRINTS.index(name))
                     yield self._view(contract, name, partial(str, place))
                 elif name not in NOT_MODELLED:
                     yield self._view(contract, name, partial(_read, contract, name))
