@@ -292,14 +292,18 @@ class Sender:
 
     def _bring(self, flight: InFlight, call: Call, fee: Fee) -> None:
         """Signs and sends, at a higher fee as long as the node asks for one."""
-        while not self._is_taken(flight, self._sign(flight, call, fee)):
-            flight.forms.popitem()
+        while True:
+            known = len(flight.forms)
+            if self._is_taken(flight, self._sign(flight, call, fee)):
+                self.on_event("sent")
+                return
+            if len(flight.forms) > known:
+                flight.forms.popitem()
             higher = self._capped(fee.bumped())
             if higher == fee:
                 self.on_event("outbid")
                 return
             fee = higher
-        self.on_event("sent")
 
     def _is_taken(self, flight: InFlight, raw: bytes) -> bool:
         """Whether the node has it, or will show why not; False if it asks for a higher fee."""

@@ -18,6 +18,7 @@ from lockstep import abi
 from lockstep.adapter import Config
 from lockstep.engines.anvil import AnvilEngine
 from lockstep.engines.base import EngineError
+from lockstep.memento import Memento
 from operations.accounts import LocalSigner
 from operations.market import TOTALS, Function, Target, ask, target_at
 from operations.rpc import Policy, connect
@@ -169,6 +170,25 @@ class Stage:
 
     def has_backlog(self) -> bool:
         return bool(ask(self.web3, self.target.market, TOTALS)[2])
+
+    # Chain and model
+
+    def keep(self) -> None:
+        """What `back` goes back to."""
+        self._kept = (self.rpc("evm_snapshot"), self.chain_time(), self._followed)
+        self._memento = Memento([self.system, self.words])
+
+    def back(self) -> None:
+        """Chain, time and model as they were when they were last kept."""
+        snapshot, at, followed = self._kept
+        self.rpc("anvil_dropAllTransactions")
+        if self.rpc("evm_revert", snapshot) is not True:
+            raise EngineError("anvil: could not go back")
+        self.rpc("evm_setAutomine", True)
+        self.rpc("evm_setTime", at)
+        self._memento.restore()
+        self._followed = followed
+        self._kept = (self.rpc("evm_snapshot"), at, followed)
 
     # The model
 

@@ -25,22 +25,23 @@ def make_stage() -> Iterator[Callable[..., Stage]]:
 @pytest.fixture(scope="module")
 def _lasting() -> Iterator[Stage]:
     stage = Stage()
+    stage.mine(6)  # deeper than any reorganisation here
+    stage.keep()
     yield stage
     stage.close()
 
 
 @pytest.fixture
-def node(_lasting) -> Iterator[Stage]:
-    """A market whose chain is as before afterwards. Its model does not follow."""
-    snapshot = _lasting.rpc("evm_snapshot")
+def stage(_lasting) -> Iterator[Stage]:
+    """A market without a price. Chain, time and model are put back afterwards."""
     yield _lasting
-    _lasting.rpc("evm_setAutomine", True)
-    _lasting.rpc("evm_revert", snapshot)
+    _lasting.back()
 
 
 @pytest.fixture
-def stage(make_stage) -> Stage:
-    return make_stage()
+def node(stage) -> Stage:
+    """The same, where it is the chain that matters."""
+    return stage
 
 
 @pytest.fixture

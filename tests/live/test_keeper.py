@@ -22,7 +22,7 @@ from operations.market import (
     ask,
 )
 from operations.rpc import Policy
-from operations.stage import PRICE, signer_named
+from operations.stage import PRICE, Stage, signer_named
 from python_model.modules.constants import WAD
 from tests.live.faulty_rpc import FaultyNode
 from tests.live.people import ALL, make_keeper, publish, run_until, with_backlog
@@ -41,12 +41,22 @@ def agree(stage):
     stage.compare()
 
 
-@pytest.fixture
-def backlog(stage):
-    """A market with 68 liquidations left over."""
+@pytest.fixture(scope="module")
+def _overrun():
+    stage = Stage()
     with_backlog(stage, POSITIONS)
-    assert (stage.has_backlog(), stage.open_positions()) == (True, POSITIONS - 32)
-    return stage
+    stage.mine(6)
+    stage.keep()
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def backlog(_overrun):
+    """A market with 68 liquidations left over. It is put back afterwards."""
+    assert (_overrun.has_backlog(), _overrun.open_positions()) == (True, POSITIONS - 32)
+    yield _overrun
+    _overrun.back()
 
 
 @pytest.fixture
