@@ -89,7 +89,9 @@ class Follower:
 
     def _rebuilt(self) -> Replica:
         """A replica of all blocks in the database."""
-        replica = Replica(self.subject, self._given, self._artifacts, self._journal)
+        replica = Replica(
+            self.subject, self._given, self._artifacts, self._journal, self.node.views_again
+        )
         began, count = time.monotonic(), 0
         for block in self.database.blocks():
             replica.apply(block, is_checking=False)
@@ -198,7 +200,8 @@ class Follower:
             for finding in findings:
                 self._note(finding)
             record = health(self.replica, self.broken, head)
-            written.append((block, record, findings))
+            assert self.replica.last is not None
+            written.append((self.replica.last, record, findings))
         first = self.database.write(written)
         for _, record, _ in written:
             if record is not None:

@@ -23,6 +23,7 @@ BALANCE_OF = abi.encoder("balanceOf(address)")
 NO_METHOD = -32601
 REVERT = 3
 TRIES = 8  # of a batch in which single answers are busy
+LOOKS_AGAIN, LOOK_SECONDS = 3, 0.2  # for a block after the one whose views do not agree
 GONE = ("not found", "unknown block", "no block", "block does not exist", "not available")
 
 
@@ -98,6 +99,20 @@ class Node:
         questions = [("eth_getStorageAt", [address, hex(slot), at]) for address, slot in places]
         answers = self.ask(questions)
         return {place: int(word, 16) for place, word in zip(places, answers, strict=True)}
+
+    def views_again(self, block: Block) -> Block:
+        """A block with its views asked for once more. Of its newest block a node that is making the
+        next one may answer with the time or the state of that: of an older block it does not."""
+        try:
+            for _ in range(LOOKS_AGAIN):
+                if self.head() > block.number:
+                    break
+                self._policy.pause(LOOK_SECONDS)
+            solvency, *balances = self.ask(list(self._questions(block.hash))[2:])
+        except (Gone, NodeError):
+            return block  # which is as it was told
+        held = [int(answer, 16) if len(answer) > 2 else 0 for answer in balances]
+        return block._replace(solvency=bytes.fromhex(solvency[2:]), balances=(held[0], held[1]))
 
     def _questions(self, block: str) -> Iterable[tuple[str, list[Any]]]:
         at = {"blockHash": block}
