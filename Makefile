@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: $(shell awk -F: '/^[a-z]+:/ { print $$1 }' Makefile)  # every target
+.PHONY: $(shell awk -F: '/^[a-z-]+:/ { print $$1 }' Makefile)  # every target
 
 # A value reaches its command as it was typed: $(value ...) keeps make from expanding it, the
 # environment carries it past the shell's parser.
@@ -33,6 +33,8 @@ VARIABLES := PYTHON \
   LIMIT \
   CASE \
   BUGS \
+  BUG \
+  RUNS \
   ROUNDS \
   BUDGET \
   SPEED \
@@ -50,8 +52,8 @@ WORKERS ?= auto
 
 help: ## Show this help
 	@awk 'BEGIN { FS = ":[^#]*## " } \
-	  /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2; next } \
-	  /^## / { printf "  %14s %s\n", "", substr($$0, 4) }' Makefile
+	  /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2; next } \
+	  /^## / { printf "  %16s %s\n", "", substr($$0, 4) }' Makefile
 
 setup: python anvil cluster browser ## Install everything (PYTHON=python3.12 picks the interpreter)
 
@@ -156,6 +158,10 @@ rivals: python ## Ringfence beside Wake 5, Foundry, Hypothesis and titanoboa: ra
 ## REPORT=file.json UPDATE=1 (records docs/rivals.md)
 	@$(RUN) options rivals:run ROUNDS ONLY BUDGET REPORT UPDATE
 
+vault-suite: python anvil ## The ERC-4626 pool under a published property suite, on deployed bytecode
+## RUNS=500 (random inputs for each property) SEED=1 BUG=id (a pool with this planted bug)
+	@$(RUN) options suites:vault RUNS SEED BUG
+
 size: python ## Runtime size of every contract
 	@$(RUN) python scripts/_ci/check_sizes.py
 
@@ -182,6 +188,6 @@ lock: ## Pin the requirements anew (needs uv)
 	done
 
 clean: ## Remove everything make installed or built
-	@rm -rf .venv .rivals node_modules .setup.lock .ape .build .cache .mutants .hypothesis \
+	@rm -rf .venv .rivals .suites node_modules .setup.lock .ape .build .cache .mutants .hypothesis \
 	  .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """Values of the ABI as calldata, and as the JSON of a manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,29 @@ ROOT = Path(__file__).resolve().parents[1]
 Inputs = Sequence[dict[str, Any]]  # as an ABI lists them
 
 
-@lru_cache
+_replaced: dict[str, str] = {}
+
+
 def artifact_of(name: str) -> Artifact:
     """A contract by its name under contracts/, compiled as the fuzzer compiles it."""
-    return compile_vyper(f"contracts/{name}.vy", root=ROOT)
+    return _compiled(name, tuple(_replaced.items()))
+
+
+@lru_cache
+def _compiled(name: str, replaced: tuple[tuple[str, str], ...]) -> Artifact:
+    return compile_vyper(f"contracts/{name}.vy", root=ROOT, overrides=dict(replaced))
+
+
+@contextmanager
+def compiled_from(texts: Mapping[str, str]) -> Iterator[None]:
+    """Meanwhile these texts, by path, take the place of files."""
+    before = dict(_replaced)
+    _replaced.update(texts)
+    try:
+        yield
+    finally:
+        _replaced.clear()
+        _replaced.update(before)
 
 
 def constructor_inputs(artifact: Artifact) -> Inputs:

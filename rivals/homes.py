@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rivals.vault.adapter import ROOT
@@ -39,36 +40,38 @@ def install(home: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(exist_ok=True)
     if home == "foundry":
-        _install_foundry(folder)
+        install_forge(folder, [HERE / "foundry" / name for name in PROJECT])
     else:
-        _run(home, [sys.executable, "-m", "venv", str(folder)])
+        _run([sys.executable, "-m", "venv", str(folder)])
         pip = [python(home), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         pip += ["--require-hashes", "--no-deps", "-r", str(_requirements(home))]
-        _run(home, pip)
+        _run(pip)
     (folder / "installed").write_text(_stamp(home))
 
 
-def forge() -> Path:
+def forge(folder: Path | None = None) -> Path:
     """The native binary: npm's wrapper around it ends with 0 when tests fail."""
-    found = sorted((HOMES / "foundry").glob("node_modules/@foundry-rs/forge-*/bin/forge"))
+    home = folder or HOMES / "foundry"
+    found = sorted(home.glob("node_modules/@foundry-rs/forge-*/bin/forge"))
     if not found:
         raise Unavailable("npm brought no forge for this platform")
     return found[0]
 
 
-def _install_foundry(folder: Path) -> None:
+def install_forge(folder: Path, files: Sequence[Path]) -> None:
+    """A new folder with these files of a project of forge, and what its package.json names."""
     if shutil.which("npm") is None:
         raise Unavailable("npm is missing; install Node.js 20 or later")
     (folder / "test").mkdir(parents=True)
-    for name in PROJECT:
-        shutil.copy(HERE / "foundry" / name, folder / name)
+    for file in files:
+        shutil.copy(file, folder / file.name)
     (folder / "solc.js").chmod(0o755)
     npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    _run("foundry", npm, cwd=folder)
-    _run("foundry", [str(forge()), "--version"])
+    _run(npm, cwd=folder)
+    _run([str(forge(folder)), "--version"])
 
 
-def _run(home: str, command: list[str], cwd: Path | None = None) -> None:
+def _run(command: list[str], cwd: Path | None = None) -> None:
     env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -87,7 +90,12 @@ def _requirements(home: str) -> Path:
 
 def _stamp(home: str) -> str:
     sources = [HERE / "foundry" / name for name in PROJECT]
-    digest = hashlib.sha256(f"{HOMES} {sys.version}".encode())
-    for path in sources if home == "foundry" else [_requirements(home)]:
+    return stamp_of(HOMES, sources if home == "foundry" else [_requirements(home)])
+
+
+def stamp_of(folder: Path, files: Iterable[Path]) -> str:
+    """What an installation into a folder depends on, in short."""
+    digest = hashlib.sha256(f"{folder} {sys.version}".encode())
+    for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -30,11 +30,11 @@ def test_documents_link_to_files_that_exist() -> None:
 
 def test_documents_name_targets_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     named = set()
     for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = document.read_text(encoding="utf-8")
-        named |= set(re.findall(r"(?:`|^ *|\$ )make ([a-z]+)(?=[` \n])", text, re.MULTILINE))
+        named |= set(re.findall(r"(?:`|^ *|\$ )make ([a-z-]+)(?=[` \n])", text, re.MULTILINE))
     assert len(named) > 10
     assert named <= targets
 

@@ -1,0 +1,1 @@
+"""Published test suites, run against a deployment."""
