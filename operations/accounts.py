@@ -182,6 +182,7 @@ class Sender:
         self._head: Block | None = None
         self._mined: deque[tuple[InFlight, int]] = deque(maxlen=REMEMBERED)
         self._is_fresh = True
+        self._results: list[Result] = []  # not told yet: the node failed while looking at others
         self.in_flight: list[InFlight] = []
 
     @property
@@ -220,21 +221,19 @@ class Sender:
     def poll(self) -> list[Result]:
         """What has been decided since; what has been lost or takes too long is sent again."""
         if not self.in_flight and self._floor == 0:
-            return []
+            return []  # nothing sent yet
         head = block_of(self._web3)
         self._notice_reorganisation(head)
-        if not self.in_flight:
-            return []
-        count = self._count("latest")
-        results = []
+        count = self._count("latest") if self.in_flight else 0
         for flight in list(self.in_flight):
             result = self._decided(flight, count)
             if result is not None:
                 self.in_flight.remove(flight)
-                results.append(result)
+                self._results.append(result)
                 self.on_event(result.status)
             elif flight.missed == 0:
                 self._push(flight, head)
+        results, self._results = self._results, []
         return results
 
     def drain(self, seconds: float) -> list[Result]:
@@ -281,8 +280,7 @@ class Sender:
             "gas": call.gas,
         }
         if fee.is_legacy:
-            fields |= {"type": 0, "gasPrice": fee.most}
-            del fields["type"]  # eth_account tells it from the fields
+            fields["gasPrice"] = fee.most
         else:
             fields |= {"type": 2, "maxFeePerGas": fee.most, "maxPriorityFeePerGas": fee.tip}
         raw = self._signer.sign_transaction(fields)

@@ -8,7 +8,7 @@ market gives each reward once, and whoever comes late finds nothing to do.
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from web3 import Web3
 
@@ -26,8 +26,10 @@ from operations.market import (
     TOTALS,
     UPDATE_PRICE,
     WITHDRAW_CREDIT,
+    Function,
     Reverted,
     Status,
+    Tag,
     Target,
     ask,
     estimate_gas,
@@ -156,8 +158,9 @@ class Keeper(Rounds):
         if self._sender.in_flight:
             return 0
         head = block_of(self._web3)
-        status = status_of(self._web3, self._target)
-        ids = self._listed(NEXT_TO_LIQUIDATE)
+        # Of one block, whatever comes meanwhile.
+        status = status_of(self._web3, self._target, head.number)
+        ids = self._listed(NEXT_TO_LIQUIDATE, head)
         self._show(head, status, ids)
         calls = list(self._calls(head, status, ids))
         for call in calls:
@@ -185,7 +188,7 @@ class Keeper(Rounds):
         if status.is_halted:
             return  # until a second price confirms the one that is held
         if status.is_expired:
-            yield self._settlements()
+            yield self._settlements(head)
         is_many = status.has_backlog or len(ids) >= MANY or not status.is_priced
         if is_many and (status.has_backlog or ids):
             yield self._backlog(status, len(ids))
@@ -205,8 +208,8 @@ class Keeper(Rounds):
             about = f"liquidate position {position_id}"
             yield from self._work(LIQUIDATION, LIQUIDATE(position_id), about)
 
-    def _settlements(self) -> Iterator[Work]:
-        for position_id in self._listed(NEAREST_TO_LIQUIDATION)[:MOST_AT_ONCE]:
+    def _settlements(self, head: Block) -> Iterator[Work]:
+        for position_id in self._listed(NEAREST_TO_LIQUIDATION, head)[:MOST_AT_ONCE]:
             yield from self._work(SETTLEMENT, SETTLE(position_id), f"settle position {position_id}")
 
     def _pokes(self, about: str) -> Iterator[Work]:
@@ -236,8 +239,9 @@ class Keeper(Rounds):
             LOG.info("%s", work.about)
             yield self._call(work, head)
 
-    def _listed(self, function: Any) -> list[int]:
-        return list(ask(self._web3, self._target.lens, function, self._target.market, MAX_LISTED))
+    def _listed(self, function: Function, head: Block) -> list[int]:
+        given = (self._target.market, MAX_LISTED)
+        return list(ask(self._web3, self._target.lens, function, *given, block=head.number))
 
     # What it is worth
 
@@ -325,13 +329,14 @@ class Keeper(Rounds):
         metrics.price_age.set(head.timestamp - status.price_time)
 
 
-def reward_of(web3: Web3, market: str, data: bytes, sender: str) -> int:
+def reward_of(web3: Web3, market: str, data: bytes, sender: str, block: Tag = "latest") -> int:
     """Token units that whoever makes this call is credited with now. Reverted if it fails.
 
     Asked by running, without a transaction, code that makes the call and reads its own credit
     after it: exact for whatever the market does, on any node.
     """
-    return int.from_bytes(raw_ask(web3, None, _probe(market, data), sender=sender), "big")
+    credited = raw_ask(web3, None, _probe(market, data), sender=sender, block=block)
+    return int.from_bytes(credited, "big")
 
 
 def _probe(market: str, data: bytes) -> bytes:

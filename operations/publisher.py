@@ -191,7 +191,7 @@ class Publisher(Rounds):
         if self._sender.in_flight:
             return 0
         head = block_of(self._web3)
-        status = status_of(self._web3, self._target)
+        status = status_of(self._web3, self._target, head.number)
         self._show(head, status)
         now = self.time_of_report(head)
         reason_why = None if now is None else self._reason(price, status, now)

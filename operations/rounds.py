@@ -5,6 +5,8 @@ import signal
 import threading
 from collections.abc import Callable
 
+from web3.exceptions import Web3Exception
+
 from operations.accounts import Result, Sender, SendError
 from operations.market import Reverted
 from operations.metrics import Metrics
@@ -46,24 +48,25 @@ class Rounds:
         interval: float = 1.0,
         on_round: Callable[[], None] = lambda: None,
     ) -> None:
-        """Rounds until `stop` is set; what is in flight then has a moment to be mined. A node that
-        fails for longer than its policy says is told of and asked again in the next round."""
+        """Rounds until `stop` is set; what is in flight then has a moment to be mined. A round
+        that fails, because the node does for longer than its policy says or answers nonsense, is
+        told of, and the next one begins."""
         while not (stop.is_set() or self.is_over):
             try:
                 self.step()
             except Stopped:
                 break
-            except (NodeError, SendError) as error:
+            except (NodeError, SendError, Web3Exception) as error:
                 self.tell(str(error), logging.ERROR)
             except Reverted as error:
                 # What never reverts has: a node in the middle of a block answers with the time of
                 # one and the state of the next.
-                self.tell(f"the node contradicts itself: {error}", logging.WARNING)
+                self.tell(f"a view reverted: {error}", logging.WARNING)
             on_round()
             stop.wait(interval)
         try:
             self.account(self._sender.drain(DRAIN_SECONDS))
-        except (NodeError, SendError, Stopped) as error:
+        except (NodeError, SendError, Reverted, Web3Exception, Stopped) as error:
             self._log.warning("left in flight: %s", error)
         self._log.info("stopped: %s", self.summary())
 

@@ -15,6 +15,8 @@ from typing import Any
 from lockstep.abi import keccak
 
 FAULTS = ("status", "cut", "garbage", "limit", "swallowed")
+# "internal" is not one of them: nobody can tell it from a refusal that stays one.
+ERRORS = {"limit": (-32005, "limit exceeded"), "internal": (-32603, "missing trie node")}
 
 
 class FaultyNode:
@@ -81,8 +83,9 @@ class FaultyNode:
             return _status(handler, 429, {"Retry-After": "0.2"})
         if fault == "garbage":
             return _body(handler, b"<html>try later</html>")
-        if fault == "limit":
-            error = {"code": -32005, "message": "limit exceeded"}
+        if fault in ERRORS:
+            code, message = ERRORS[fault]
+            error = {"code": code, "message": message}
             number = None if isinstance(request, list) else request["id"]
             return _answer(handler, {"jsonrpc": "2.0", "id": number, "error": error})
         answer = self._forward(body)

@@ -106,11 +106,12 @@ def test_without_rate_and_orders_a_keeper_is_refused():
 def test_the_reward_of_a_call_is_exact(backlog):
     market, keeper = backlog.target.market, signer_named("keeper")
     for data in (CONTINUE_BACKLOG(32), UPDATE_PRICE(keeper.address)):
-        expected = reward_of(backlog.web3, market, data, keeper.address)
+        block = backlog.block_number()
+        expected = reward_of(backlog.web3, market, data, keeper.address, block)
         before = backlog.rpc("evm_snapshot")
         backlog.rpc("evm_setNextBlockTimestamp", backlog.chain_time())
         fields = {"from": keeper.address, "to": market, "data": "0x" + data.hex()}
-        backlog.rpc("eth_sendTransaction", fields | {"gas": hex(5_000_000), "gasPrice": "0x0"})
+        backlog.rpc("eth_sendTransactionSync", fields | {"gas": hex(5_000_000), "gasPrice": "0x0"})
         found = ask(backlog.web3, market, CREDIT_OF, keeper.address)
         assert found == expected > 0
         backlog.rpc("evm_revert", before)
@@ -129,7 +130,7 @@ def start_keeper(stage, name="keeper"):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def wait_for(is_so, seconds=30.0, pause=0.02):
+def wait_for(is_so, seconds=60.0, pause=0.02):
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, "not in time"
@@ -287,6 +288,20 @@ def test_a_node_with_a_limit_is_asked_more_slowly(backlog, proxy):
     keeper = make_keeper(backlog, address=proxy.address)
     run_until([keeper], lambda: not backlog.has_backlog(), seconds=60)
     assert keeper.metrics.value("rpc_failures_total", kind="rate limit") == proxy.failed["rate"] > 0
+    agree(backlog)
+
+
+def test_rounds_that_fail_for_no_known_reason_do_not_end_it(backlog, proxy):
+    keeper = make_keeper(backlog, address=proxy.address)
+    proxy.share, proxy.faults = 0.1, ("internal",)
+    stop = threading.Event()
+    thread = threading.Thread(target=keeper.run, args=(stop, 0.02))
+    thread.start()
+    wait_for(lambda: not backlog.has_backlog() and proxy.failed["internal"] >= 2)
+    proxy.share = 0.0
+    stop.set()
+    thread.join(20)
+    assert keeper.tally.done["backlog"] == 3
     agree(backlog)
 
 

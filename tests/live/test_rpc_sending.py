@@ -10,6 +10,7 @@ from operations.market import Function
 from operations.rpc import Policy, connect
 from operations.stage import signer_named
 from tests.live.faulty_rpc import FaultyNode
+from tests.live.networks import DEPLOYER, OWNER, anvil
 
 APPROVE = Function("approve(address,uint256)", "bool")
 
@@ -169,6 +170,15 @@ def test_an_account_without_coin_is_told_so_before_anything_is_sent(desk):
     with pytest.raises(InputError, match="cannot pay for gas; fund it"):
         desk.sender.send(desk.call())
     assert desk.sender.in_flight == []
+
+
+def test_a_chain_without_base_fees_is_sent_to_as_it_was_used_to():
+    with anvil("--hardfork", "berlin") as web3:
+        sender = Sender(web3, DEPLOYER)
+        sender.send(Call("nothing", OWNER.address, b"", 21_000))
+        (result,) = sender.drain(5.0)
+        assert (result.status, result.receipt["type"]) == ("done", 0)
+        assert result.cost == 21_000 * result.receipt["effectiveGasPrice"] > 0
 
 
 def test_nothing_is_lost_or_doubled_when_a_third_of_the_requests_fails(desk, request):
