@@ -177,6 +177,7 @@ def test_a_transaction_that_takes_too_long_is_sent_at_a_higher_fee(slow_chain):
     assert slow_chain.eth.get_transaction_count(DEPLOYER.address) == 1
 
 
+@pytest.mark.slow
 def test_a_node_that_fails_and_loses_transactions_changes_nothing(tmp_path):
     settings, path = read_settings(LOCAL), tmp_path / "local.json"
     with anvil() as web3:

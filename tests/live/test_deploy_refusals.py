@@ -11,6 +11,7 @@ from operations.accounts import LocalSigner
 from operations.codec import artifact_of, constructor_inputs, encoded
 from operations.deploy import deploy
 from operations.manifest import FORMAT, read_manifest
+from operations.verify import verify
 from tests.live.networks import (
     DEPLOYER,
     LOCAL,
@@ -24,6 +25,7 @@ from tests.live.networks import (
     settings_of,
 )
 
+CONTRACT = "0x4e59b44847b379578588920cA78FbF26c0B4956C"  # any will do
 NOBODY = "0x000000000000000000000000000000000000bEEF"
 
 
@@ -98,7 +100,7 @@ def test_a_token_with_other_decimals_than_stated(web3, tmp_path):
 
 
 def test_a_contract_that_is_no_token(web3, tmp_path):
-    settings = with_token(tmp_path, "0x4e59b44847b379578588920cA78FbF26c0B4956C")
+    settings = with_token(tmp_path, CONTRACT)
     told = "answers no decimals(): correct it"
     refused(web3, settings, tmp_path / "m.json", told)
 
@@ -231,15 +233,32 @@ def test_a_dry_run_shows_the_plan_and_sends_nothing(web3, tmp_path):
 
 
 def test_given_contracts_are_used_where_they_are(web3, tmp_path):
+    """On a network with value: token, aggregator and owner are contracts."""
     token = create(web3, "testing/TokenMock", 6)
     aggregator = create(web3, "testing/AggregatorMock", 8)
     with_aggregator(tmp_path, aggregator)
-    text = ("decimals = 6", f'decimals = 6\naddress = "{token}"')
-    settings = settings_of(tmp_path, text, source=tmp_path / "local.toml")
+    settings = settings_of(
+        tmp_path,
+        ('profile = "local"', 'profile = "production"'),
+        ("decimals = 6", f'decimals = 6\naddress = "{token}"'),
+        (OWNER.address, CONTRACT),
+        source=tmp_path / "local.toml",
+    )
     manifest = deploy_here(web3, settings, tmp_path / "m.json")
     assert manifest.at("token").how == manifest.at("aggregator:btc").how == "given"
     assert manifest.at("market:btc").arguments["token_"] == token
     assert manifest.at("feed:btc").arguments["aggregator"] == aggregator
+    assert verify(web3, settings, tmp_path / "m.json").differences == []
+
+
+def test_an_owner_who_deploys_is_offered_nothing(web3, tmp_path):
+    settings = settings_of(tmp_path, (OWNER.address, DEPLOYER.address))
+    deploy_here(web3, settings, tmp_path / "m.json")
+    report = verify(web3, settings, tmp_path / "m.json")
+    assert report.differences == []
+    assert report.notes == [
+        f"{key}: owned by {DEPLOYER.address.lower()}" for key in ("configurator", "factory")
+    ]
 
 
 def test_whoever_does_not_agree_sends_nothing(web3, tmp_path):
