@@ -68,10 +68,9 @@ class Stage:
         lens = self.engine.deploy(self.artifacts["MarketLens"].initcode, owner)
         self.address = f"http://127.0.0.1:{self.engine._http.port}"
         self.web3: Web3 = connect(self.address, Policy(seconds=5.0))
-        aggregator = self.system.aggregator.address if CONFIG | changes != CONFIG else None
         self.target: Target = target_at(self.web3, self.system.market.address, lens)
         if changes.get("feed") == "aggregator":
-            self.target = self.target._replace(test_aggregator=aggregator)
+            self.target = self.target._replace(test_aggregator=self.system.aggregator.address)
         self._followed = self.block_number()
         self.words = Words(self.system, self.artifacts, TOKEN)
         self._functions = self._known_functions()

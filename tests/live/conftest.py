@@ -1,4 +1,4 @@
-"""Markets on anvil, one for each test, and what stands in front of them."""
+"""Markets on anvil, put back after each test, and what stands in front of them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

@@ -243,7 +243,11 @@ def test_a_backlog_that_a_reorganisation_brings_back_is_worked_off_again(backlog
     backlog.mine(6)
     before = backlog.block_number()
     run_until([keeper], lambda: not backlog.has_backlog())
-    backlog.rpc("anvil_reorg", backlog.block_number() - before, [])
+    backlog.mine(2)
+    keeper.step()
+    depth = backlog.block_number() - before
+    assert depth == 5
+    backlog.rpc("anvil_reorg", depth, [])
     assert backlog.has_backlog()
     run_until([keeper], lambda: not backlog.has_backlog())
     assert keeper.metrics.value("sending_events_total", event="reorganisation") == 1

@@ -117,6 +117,8 @@ def test_a_publisher_with_a_wrong_clock_says_so_and_sends_nothing(node, caplog, 
     clock["skew"] = 0
     assert settled(publisher) == 1
     assert publisher.metrics.value("is_clock_wrong") == 0
+    assert node.follow() == 1
+    node.compare()
 
 
 @pytest.mark.parametrize("skew", [-10, 10])
@@ -168,6 +170,17 @@ def test_thresholds_that_do_not_suit_the_market_are_refused(node, thresholds, na
 def test_thresholds_are_above_zero(field):
     with pytest.raises(InputError, match=r"give a number above zero"):
         Thresholds(**{field: 0}).check()
+
+
+def test_what_the_market_would_refuse_is_told_and_not_sent(node, caplog):
+    publish(node, PRICE)
+    quotes = Quotes(PRICE * 101 // 100)
+    publisher = make_publisher(node, quotes, Thresholds(confidence_bps=201))
+    before = sent_by(node, publisher)
+    node.later(2)
+    assert [publisher.step() for _ in range(2)] == [0, 0]
+    assert caplog.text.count("not sent: the feed or the market says confidence too wide") == 1
+    assert sent_by(node, publisher) == before
 
 
 def test_an_account_without_coin_is_refused(node):
