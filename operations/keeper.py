@@ -267,7 +267,7 @@ class Keeper(Rounds):
         self.metrics.unprofitable.labels(work.kind).inc()
         costs = "an unknown amount" if cost is None else cost
         text = f"{work.about}: left alone, it earns {work.reward} and costs {costs} (token units)"
-        self.tell(text, logging.INFO)
+        self.tell(text, logging.INFO, f"at a loss: {work.about}")
         return False
 
     def cost(self, gas: int, head: Block) -> int | None:

@@ -48,6 +48,7 @@ from operations.sources import NoQuote, Source
 
 LOG = logging.getLogger("ringfence.publisher")
 PUBLICATION, ROUND, ROUND_BROUGHT = "publish", "set_round", "update_price"
+NO_PRICE, WRONG_CLOCK = "no price", "wrong clock"  # what is told once
 MAX_PUBLISHERS = 8  # reports of one batch
 PENDING_TIME = 3  # its place among the breakers
 PARTS_OF_BPS = 100_000
@@ -185,8 +186,9 @@ class Publisher(Rounds):
             price = self._source.quote()
         except NoQuote as reason:
             self.metrics.silent.inc()
-            self.tell(f"no price: {reason}", logging.WARNING, key="no price")
+            self.tell(f"no price: {reason}", logging.WARNING, NO_PRICE)
             return 0
+        self.is_over_with(NO_PRICE)
         self.metrics.price.set(price / WAD)
         if self._sender.in_flight:
             return 0
@@ -198,10 +200,6 @@ class Publisher(Rounds):
         if now is None or reason_why is None:
             return 0
         return self._publish(price, now, head, reason_why)
-
-    def on_result(self, result: Result) -> None:
-        if result.status == "done":
-            self._told = ""
 
     def _publish(self, price: int, now: int, head: Block, reason: str) -> int:
         """Sends a price, WAD, of this moment; how many transactions."""
@@ -233,6 +231,7 @@ class Publisher(Rounds):
         self.metrics.skew.set(skew)
         self.metrics.is_clock_wrong.set(abs(skew) > most)
         if abs(skew) <= most:
+            self.is_over_with(WRONG_CLOCK)
             return min(clock, chain)
         what = "ahead of" if skew > 0 else "behind"
         other = ", or the chain stands still" if skew > 0 else ""
@@ -240,7 +239,7 @@ class Publisher(Rounds):
             f"the clock of this machine is {abs(skew)} s {what} the chain's (block {head.number})"
             f"{other}; set it (NTP): nothing is published meanwhile",
             logging.ERROR,
-            key=f"clock {what}",
+            WRONG_CLOCK,
         )
         return None
 
@@ -303,7 +302,6 @@ class SignedPublisher(Publisher):
         super().check()
 
     def on_result(self, result: Result) -> None:
-        super().on_result(result)
         reason = self._reasons.pop(result.call.data, "unknown")
         if result.status == "done":
             self.published += 1
@@ -384,7 +382,6 @@ class AggregatorPublisher(Publisher):
         return super().step()
 
     def on_result(self, result: Result) -> None:
-        super().on_result(result)
         if result.status == "done" and result.call.label == ROUND_BROUGHT:
             self.published += 1
             self.metrics.published.labels("round").inc()

@@ -13,6 +13,8 @@ from operations.metrics import Metrics
 from operations.rpc import NodeError, Stopped
 
 DRAIN_SECONDS = 10.0
+FAILURE = "failure"  # of a round
+MOST_TOLD = 1_000
 
 
 class Rounds:
@@ -21,7 +23,7 @@ class Rounds:
     def __init__(self, log: logging.Logger, sender: Sender, metrics: Metrics) -> None:
         self._log = log
         self._sender = sender
-        self._told = ""
+        self._told: set[str] = set()
         self.metrics = metrics
         sender.on_event = metrics.on_event
         sender.policy.on_failure = metrics.on_failure
@@ -54,10 +56,11 @@ class Rounds:
         while not (stop.is_set() or self.is_over):
             try:
                 self.step()
+                self.is_over_with(FAILURE)
             except Stopped:
                 break
             except (NodeError, SendError, Web3Exception) as error:
-                self.tell(str(error), logging.ERROR)
+                self.tell(str(error), logging.ERROR, f"{FAILURE} {type(error).__name__}")
             except Reverted as error:
                 # What never reverts has: a node in the middle of a block answers with the time of
                 # one and the state of the next.
@@ -80,17 +83,24 @@ class Rounds:
             metrics.fees.labels(kind).inc(result.cost)
             self.on_result(result)
             if result.status == "done":
+                self._told.clear()
                 said = "%s: mined in block %d, gas %d"
                 self._log.info(said, kind, result.block, result.gas_used)
             else:
                 self._log.warning("%s: %s (transaction %d)", kind, result.status, result.nonce)
 
     def tell(self, text: str, level: int, key: str = "") -> None:
-        """Says something once, until there is something else to say: `key` is what stays the same
-        in a text whose numbers change."""
-        if (key or text) != self._told:
+        """Says something once, until it is over or a transaction is done. `key` is what stays the
+        same in a text whose numbers change."""
+        if (key or text) not in self._told:
             self._log.log(level, "%s", text)
-        self._told = key or text
+        if len(self._told) > MOST_TOLD:
+            self._told.clear()
+        self._told.add(key or text)
+
+    def is_over_with(self, key: str) -> None:
+        """What was told under keys that begin so is no more; the next time it is told again."""
+        self._told = {told for told in self._told if not told.startswith(key)}
 
 
 def stop_on_signals(stop: threading.Event) -> None:

@@ -117,6 +117,9 @@ def test_a_publisher_with_a_wrong_clock_says_so_and_sends_nothing(node, caplog, 
     clock["skew"] = 0
     assert settled(publisher) == 1
     assert publisher.metrics.value("is_clock_wrong") == 0
+    clock["skew"] = skew
+    assert publisher.step() == 0
+    assert len(caplog.records) == 2
     assert node.follow() == 1
     node.compare()
 
