@@ -131,7 +131,7 @@ lies: python anvil ## Plant bugs in markets on anvil: the monitor names block an
 	@$(RUN) options operations.monitor:lies ONLY STEPS SEED
 
 load: python anvil ## How fast the monitor is, with many positions and a price every block
-## POSITIONS=10000 BLOCKS=300
+## POSITIONS=10000 BLOCKS=100
 	@$(RUN) options operations.monitor:load POSITIONS BLOCKS
 
 isolation: python ## Show that a trader's ruin is nothing to the others (PAIRS= SEED=)

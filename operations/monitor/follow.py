@@ -119,10 +119,9 @@ class Follower:
 
     def step(self) -> int:
         """Follows some blocks, or goes back some; how many were new. Zero at the head."""
-        head = self.progress.head = self.node.head()
         try:
-            headers = self._next_headers(head)
-            blocks = self.node.blocks(headers)
+            headers = self._next_headers()
+            blocks = self._fetched(headers)
         except Gone:
             return 0  # in the middle of a reorganisation: look again
         except NodeError:
@@ -132,22 +131,25 @@ class Follower:
         if not blocks:
             return 0
         began = time.perf_counter()
-        self._take(blocks, head)
+        self._take(blocks)
         self.progress.seconds += time.perf_counter() - began
         return len(blocks)
 
-    def _next_headers(self, head: int) -> list[Header]:
+    def _next_headers(self) -> list[Header]:
         """Heads of blocks that follow the last one; goes back first if the chain has."""
         last = self.replica.last
+        first = self.next_number if last is None else last.number
+        # As many as there were when last looked, one at least: what is not there is no harm.
+        most = max(self.progress.head, self.next_number)
+        numbers = range(first, min(most, self.next_number + self._batch - 1) + 1)
+        head, found = self.node.head_and(numbers)
+        self.progress.head = head
         if last is None:
-            numbers = range(self.next_number, min(head, self.next_number + self._batch - 1) + 1)
-            return _traceable(_connected(None, self.node.headers(numbers)))
+            return _traceable(_connected(None, found))
         if head < last.number and not self._is_shorter(head):
             return []
         self._shorter_since = None if head >= last.number else self._shorter_since
-        numbers = range(last.number, min(head, last.number + self._batch) + 1)
-        found = self.node.headers(numbers)
-        if not found or found[0] is None or found[0].hash != last.hash:
+        if found[0] is None or found[0].hash != last.hash:
             self._go_back(min(head, last.number))
             return []
         return _traceable(_connected(last.hash, found[1:]))
@@ -191,7 +193,8 @@ class Follower:
             number -= 1
         return first - 1
 
-    def _take(self, blocks: list[Block], head: int) -> None:
+    def _take(self, blocks: list[Block]) -> None:
+        head = self.progress.head
         written: list[tuple[Block, Record | None, list[Finding]]] = []
         for block in blocks:
             findings = self.replica.apply(block)
@@ -209,6 +212,14 @@ class Follower:
         self.progress.blocks += len(blocks)
         if first:
             self._on_first(first)
+
+    def _fetched(self, headers: list[Header]) -> list[Block]:
+        """The blocks; one, where the words that it has changed are those that the model says."""
+        if self.node.is_tracing or not headers:
+            return self.node.blocks(headers)
+        (block,) = self.node.blocks(headers[:1])
+        places = self.replica.touched_by(block)
+        return [block._replace(words=tuple(self.node.words(places, block.hash).items()))]
 
     def _check_all(self) -> list[Finding]:
         """Every invariant at the head of the chain, as often as there is time."""

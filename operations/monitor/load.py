@@ -27,7 +27,7 @@ from operations.monitor.system import Given, Subject
 from operations.monitor.watch import artifacts_of
 from perp_fuzz.deployment import ADDRESSES, LPS, TRADERS, WAD
 
-POSITIONS, BLOCKS = 10_000, 300
+POSITIONS, BLOCKS = 10_000, 100
 PER_BLOCK = 25  # positions opened in one block
 DECIMALS = 6
 TOKEN = 10**DECIMALS
@@ -120,11 +120,11 @@ def serve(pipe: Connection, url: str, path: str, folder: str) -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[-1:])
     follower = _follower(url, read_manifest(Path(path)), Path(folder))
-    while pipe.recv():
+    while until := pipe.recv():
         began, used = time.perf_counter(), time.process_time()
         blocks = 0
-        while count := follower.step():
-            blocks += count
+        while follower.next_number <= until:
+            blocks += follower.step()
         seen = follower.replica.seen
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         spent = time.perf_counter() - began, time.process_time() - used
@@ -152,7 +152,7 @@ def measure(positions: int, blocks: int) -> list[tuple[str, Figures]]:
             process.start()
             return _measured(market, ours, positions, blocks)
         finally:
-            ours.send(False)
+            ours.send(0)
             process.join()
             market.close()
 
@@ -161,7 +161,7 @@ def _measured(
     market: FuzzMarket, pipe: Connection, positions: int, blocks: int
 ) -> list[tuple[str, Figures]]:
     def follow() -> Figures:
-        pipe.send(True)
+        pipe.send(market.head)
         figures: Figures = pipe.recv()
         return figures
 

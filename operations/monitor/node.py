@@ -4,7 +4,7 @@ Everything about a block is asked by its hash, so that a reorganisation in the m
 blocks: what the node no longer has raises Gone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from web3 import Web3
@@ -22,9 +22,14 @@ SOLVENCY = "0x" + abi.selector("solvency()").hex()
 BALANCE_OF = abi.encoder("balanceOf(address)")
 NO_METHOD = -32601
 REVERT = 3
+WORDS_AT_ONCE = 500
 TRIES = 8  # of a batch in which single answers are busy
 LOOKS_AGAIN, LOOK_SECONDS = 3, 0.2  # for a block after the one whose views do not agree
 GONE = ("not found", "unknown block", "no block", "block does not exist", "not available")
+
+
+class NotOffered(InputError):
+    """The node does not have a method."""
 
 
 class Gone(Exception):
@@ -60,7 +65,13 @@ class Addresses(NamedTuple):
 class Node:
     """One node and one market."""
 
-    def __init__(self, web3: Web3, at: Addresses, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        web3: Web3,
+        at: Addresses,
+        policy: Policy | None = None,
+        creations: Collection[str] = (),
+    ) -> None:
         self._policy = policy or Policy()
         # Without the layers that turn answers into other types: traces are large.
         self.web3 = patient(Web3(web3.provider, middleware=[]), self._policy)
@@ -69,36 +80,59 @@ class Node:
         self._batch = provider.batch_request_func(self.web3, self.web3.middleware_onion)
         self.at = at
         self._reader = Reader(frozenset(at.system))
+        self._creations = creations  # transactions that deployed the system
+        self.is_tracing = True
         self.requests = 0
 
     def head(self) -> int:
         """Number of the newest block."""
-        return int(self.ask([("eth_blockNumber", [])])[0], 16)
+        return self.head_and([])[0]
 
     def chain_id(self) -> int:
         return int(self.ask([("eth_chainId", [])])[0], 16)
 
+    def look_for_traces(self) -> bool:
+        """Whether the node offers them; without, blocks are what transactions and receipts say."""
+        (head,) = self.headers([self.head()])
+        if head is not None:
+            try:
+                self.ask([("debug_traceBlockByHash", [head.hash, one]) for one in (CALLS, WORDS)])
+            except NotOffered:
+                self.is_tracing = False
+        return self.is_tracing
+
     def headers(self, numbers: Sequence[int]) -> list[Header | None]:
         """Heads of the blocks that now have these numbers; None where there is none."""
-        found = self.ask([("eth_getBlockByNumber", [hex(n), False]) for n in numbers])
-        return [_header(one) if one else None for one in found]
+        return self.head_and(numbers)[1]
+
+    def head_and(self, numbers: Sequence[int]) -> tuple[int, list[Header | None]]:
+        """The same, and the number of the newest block, at one moment."""
+        questions = [("eth_getBlockByNumber", [hex(n), False]) for n in numbers]
+        head, *found = self.ask([("eth_blockNumber", []), *questions])
+        return int(head, 16), [_header(one) if one else None for one in found]
 
     def blocks(self, headers: Sequence[Header]) -> list[Block]:
         """All that the replica needs of these blocks. Gone if one of them is."""
-        questions = [question for header in headers for question in self._questions(header.hash)]
+        asked = self._questions if self.is_tracing else self._plain_questions
+        made = self._block if self.is_tracing else self._plain_block
+        questions = [question for header in headers for question in asked(header.hash)]
         answers = self.ask(questions)
         each = len(questions) // max(len(headers), 1)
         return [
-            self._block(header, answers[each * i : each * i + each])
-            for i, header in enumerate(headers)
+            made(header, answers[each * i : each * i + each]) for i, header in enumerate(headers)
         ]
 
     def words(self, places: Sequence[Word], block: str) -> dict[Word, int]:
         """Storage at the end of a block, by its hash."""
         at = {"blockHash": block}
-        questions = [("eth_getStorageAt", [address, hex(slot), at]) for address, slot in places]
-        answers = self.ask(questions)
-        return {place: int(word, 16) for place, word in zip(places, answers, strict=True)}
+        found: dict[Word, int] = {}
+        for first in range(0, len(places), WORDS_AT_ONCE):
+            some = places[first : first + WORDS_AT_ONCE]
+            answers = self.ask(
+                [("eth_getStorageAt", [address, hex(slot), at]) for address, slot in some]
+            )
+            found |= {place: int(word, 16) for place, word in zip(some, answers, strict=True)}
+        return found
 
     def views_again(self, block: Block) -> Block:
         """A block with its views asked for once more. Of its newest block a node that is making the
@@ -115,10 +149,18 @@ class Node:
         return block._replace(solvency=bytes.fromhex(solvency[2:]), balances=(held[0], held[1]))
 
     def _questions(self, block: str) -> Iterable[tuple[str, list[Any]]]:
-        at = {"blockHash": block}
-        market, pool = self.at.market, self.at.pool
         yield "debug_traceBlockByHash", [block, CALLS]
         yield "debug_traceBlockByHash", [block, WORDS]
+        yield from self._views(block)
+
+    def _plain_questions(self, block: str) -> Iterable[tuple[str, list[Any]]]:
+        yield "eth_getBlockByHash", [block, True]
+        yield "eth_getBlockReceipts", [block]
+        yield from self._views(block)
+
+    def _views(self, block: str) -> Iterable[tuple[str, list[Any]]]:
+        at = {"blockHash": block}
+        market, pool = self.at.market, self.at.pool
         yield "eth_call", [{"to": market, "data": SOLVENCY}, at]
         for holder in (market, pool):
             yield "eth_call", [{"to": self.at.token, "data": "0x" + BALANCE_OF(holder).hex()}, at]
@@ -130,14 +172,29 @@ class Node:
             found = self._reader.transaction(one["txHash"], _result(one, "callTracer"))
             if found is not None:
                 transactions.append(found)
-        held = [int(answer, 16) if len(answer) > 2 else 0 for answer in balances]
         return Block(
             *header[:4],
             tuple(transactions),
             tuple(self._changes(_result(one, "prestateTracer") for one in words).items()),
             bytes.fromhex(solvency[2:]),
-            (held[0], held[1]),
+            _held(balances),
         )
+
+    def _plain_block(self, header: Header, answers: Sequence[Any]) -> Block:
+        """Without traces, and without words: those are asked for once it is known which."""
+        block, receipts, solvency, *balances = answers
+        if block is None or receipts is None:
+            raise Gone(header.hash)
+        transactions = []
+        for sent, receipt in zip(block["transactions"], receipts, strict=True):
+            is_creation = receipt["transactionHash"] in self._creations or sent["to"] is None
+            if is_creation and sent["to"] != self.at.factory:
+                continue
+            found = self._reader.plain(sent, receipt)
+            if found is not None:
+                transactions.append(found)
+        content = tuple(transactions), (), bytes.fromhex(solvency[2:]), _held(balances)
+        return Block(*header[:4], *content, is_traced=False)
 
     def _changes(self, diffs: Iterable[Frame]) -> dict[Word, int]:
         """Words of the system that the transactions of a block have changed, as they are now."""
@@ -178,13 +235,19 @@ class Node:
     def _failed(self, method: str, error: Any) -> Exception:
         text = str(error.get("message", error))
         if error["code"] == NO_METHOD or "method" in text.lower():
-            return InputError(
+            return NotOffered(
                 f"{endpoint_name(self.web3)}: {method} is not offered ({text}): use a node with "
                 "its debug methods open"
             )
         if any(part in text.lower() for part in GONE):
             return Gone(text)
         return NodeError(f"{endpoint_name(self.web3)}: {method}: {text}")
+
+
+def _held(balances: Sequence[str]) -> tuple[int, int]:
+    """By market and pool; zero from a token that does not answer."""
+    market, pool = (int(answer, 16) if len(answer) > 2 else 0 for answer in balances)
+    return market, pool
 
 
 def _plain(answer: Any) -> Any:

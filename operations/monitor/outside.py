@@ -62,24 +62,26 @@ class Outside:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._open: list[_Answers] = []
+        self._open: list[_Answers | None] = []
 
     @property
     def is_replaying(self) -> bool:
-        """Whether a call of the chain is being executed."""
-        return bool(self._open)
+        """Whether a call of the chain is being executed, whose answers are known."""
+        return bool(self._open) and self._open[-1] is not None
 
-    def begin(self, asks: Iterable[Ask]) -> None:
-        """From here on the answers of one call."""
-        self._open.append(_Answers(asks))
+    def begin(self, asks: Iterable[Ask] | None) -> None:
+        """From here on the answers of one call; None if they are not known."""
+        self._open.append(None if asks is None else _Answers(asks))
 
     def end(self) -> Ask | None:
         """The call is over; a call to the outside that the model has left out, if there is one."""
-        return self._open.pop().left()
+        answers = self._open.pop()
+        return answers.left() if answers is not None else None
 
     def ask(self, target: str, data: bytes, is_static: bool) -> bytes:
         """What was answered. Revert if that was a revert, Unasked if nobody asked."""
-        found = self._open[-1].take(target, data, is_static)
+        answers = self._open[-1] if self._open else None
+        found = answers.take(target, data, is_static) if answers is not None else None
         if found is None:
             raise Unasked(
                 f"the model calls {shown(target, data)}, the contract does not, or not then"

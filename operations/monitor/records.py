@@ -28,7 +28,8 @@ class Ask(NamedTuple):
 
 class Entry(NamedTuple):
     """A call to the system from outside of it. `halt` is why it ended otherwise than by returning
-    or reverting; `is_starved` that something in it did; logs are those of the system."""
+    or reverting; `is_starved` that something in it did; logs are those of the system. Without a
+    trace (`is_told` false) neither its output nor what it asked is known."""
 
     sender: str
     target: str
@@ -40,6 +41,7 @@ class Entry(NamedTuple):
     is_starved: bool
     logs: tuple[Log, ...]
     asks: tuple[Ask, ...]
+    is_told: bool = True
 
 
 class Attempt(NamedTuple):
@@ -71,6 +73,7 @@ class Block(NamedTuple):
     words: tuple[tuple[Word, int], ...] = ()
     solvency: bytes = b""
     balances: tuple[int, int] = (0, 0)
+    is_traced: bool = True  # otherwise its words are those that the model says it has changed
 
 
 def entries(items: tuple[Item, ...]) -> Iterator[Entry]:
@@ -92,13 +95,14 @@ def dump(block: Block) -> bytes:
         [[address, hex(slot), hex(value)] for (address, slot), value in block.words],
         block.solvency.hex(),
         [hex(amount) for amount in block.balances],
+        int(block.is_traced),
     ]
     return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 1)
 
 
 def load(number: int, hash_: str, parent: str, timestamp: int, content: bytes) -> Block:
     """The block that `dump` wrote."""
-    transactions, words, solvency, balances = json.loads(zlib.decompress(content))
+    transactions, words, solvency, balances, is_traced = json.loads(zlib.decompress(content))
     return Block(
         number,
         hash_,
@@ -108,6 +112,7 @@ def load(number: int, hash_: str, parent: str, timestamp: int, content: bytes) -
         tuple(((address, int(slot, 16)), int(value, 16)) for address, slot, value in words),
         bytes.fromhex(solvency),
         (int(balances[0], 16), int(balances[1], 16)),
+        bool(is_traced),
     )
 
 
@@ -128,6 +133,7 @@ def _item_out(item: Item) -> list[Any]:
             for address, topics, data in item.logs
         ],
         [_ask_out(ask) for ask in item.asks],
+        int(item.is_told),
     ]
 
 
@@ -140,7 +146,7 @@ def _ask_out(ask: Ask) -> list[Any]:
 def _item_in(raw: list[Any]) -> Item:
     if len(raw) == 1:
         return Attempt(tuple(map(_item_in, raw[0])))
-    sender, target, data, value, is_ok, output, halt, is_starved, logs, asks = raw
+    sender, target, data, value, is_ok, output, halt, is_starved, logs, asks, is_told = raw
     return Entry(
         sender,
         target,
@@ -155,6 +161,7 @@ def _item_in(raw: list[Any]) -> Item:
             for address, topics, body in logs
         ),
         tuple(map(_ask_in, asks)),
+        bool(is_told),
     )
 
 

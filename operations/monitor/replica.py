@@ -154,6 +154,21 @@ class Replica:
                 self._check(item, seen)
         return self._findings[told:]
 
+    def touched_by(self, block: Block) -> list[Word]:
+        """Places of the words that a block changes if the model is right; of all, if it is not or
+        if the block creates the market. For blocks of which the node does not tell it."""
+        was_there = self.system is not None
+        self._begin(block, is_checking=False)
+        differs = self._run_all(block)
+        words = self._words
+        found: list[Word] = []
+        if words is not None:
+            written = words.touched() if was_there and not differs else words.everything()
+            found = [(address, slot) for address, slot, _ in written]
+        self.last = block
+        self.undo()
+        return found
+
     def undo(self, blocks: int = 1) -> None:
         """Takes the last blocks back. IndexError if the journal does not go back so far."""
         if blocks > len(self._journal):
@@ -301,8 +316,8 @@ class Replica:
         selector = entry.data[:4]
         if self.system is None and entry.target in self.at[:3]:
             return None  # nothing is there yet
-        if entry.halt or (entry.is_starved and not entry.is_ok):
-            return None  # for lack of gas: the caller's business
+        if entry.halt or (not entry.is_ok and (entry.is_starved or not entry.is_told)):
+            return None  # for lack of gas: the caller's business; or nobody knows why
         if selector in known and known[selector] is None:
             return None
         found = known.get(selector)
@@ -337,7 +352,7 @@ class Replica:
 
     def _make(self, entry: Entry, function: Function, first: int = 0) -> ModelResult:
         """Makes a call on the model; its events are those from the `first` on."""
-        self._outside.begin(entry.asks)
+        self._outside.begin(entry.asks if entry.is_told else None)
         left = None
         try:
             arguments = [
@@ -375,10 +390,11 @@ class Replica:
     def _hold(self, entry: Entry, result: ModelResult) -> None:
         """Difference if the chain's call ended otherwise."""
         logs = self._judged(entry)
-        is_same = result.ok is entry.is_ok and result.output == entry.output
+        is_same = result.ok is entry.is_ok and (result.output == entry.output or not entry.is_told)
         if is_same and (not result.ok or result.logs == logs):
             return
-        got = Outcome(entry.is_ok, entry.output, logs, entry.halt, 0)
+        output = entry.output if entry.is_told else result.output
+        got = Outcome(entry.is_ok, output, logs, entry.halt, 0)
         name = f"{self._names[entry.target]}.{self._label(entry)}"
         raise Difference(f"{name}: {outcome_mismatch(result, got).text}")
 

@@ -76,6 +76,12 @@ class Subject:
         raise InputError(f"market:{self.name}: the manifest has no feed at {address}")
 
     @property
+    def creations(self) -> frozenset[str]:
+        """Transactions that deployed what is in the manifest."""
+        found = self.manifest.contracts.values()
+        return frozenset(one.transaction for one in found if one.transaction is not None)
+
+    @property
     def is_signed(self) -> bool:
         """Whether prices are signed by publishers, and not an aggregator's."""
         return self.feed.contract == "SignedPriceFeed"

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from lockstep.engines.base import Log
+from lockstep.errors import InputError
 from operations.monitor.records import Ask, Attempt, Entry, Item, Transaction
 
 Frame = dict[str, Any]  # as the tracer gives it
@@ -21,6 +22,26 @@ class Reader:
         """What of a transaction reached the system, if anything."""
         items = tuple(self._items(frame))
         return Transaction(hash_, items) if items else None
+
+    def plain(self, sent: Frame, receipt: Frame) -> Transaction | None:
+        """The same of a transaction and its receipt, where nothing is traced. InputError if it
+        reached the system through another contract: with what calls is only in traces."""
+        logs = tuple(
+            (log["address"], tuple(map(_bytes, log["topics"])), _bytes(log["data"]))
+            for log in receipt["logs"]
+            if log["address"] in self.system
+        )
+        if sent["to"] in self.system:
+            head = (sent["from"], sent["to"], _bytes(sent["input"]), int(sent["value"], 16))
+            is_ok = receipt["status"] == "0x1"
+            entry = Entry(*head, is_ok, b"", "", False, logs, (), is_told=False)
+            return Transaction(sent["hash"], (entry,))
+        if logs:
+            raise InputError(
+                f"transaction {sent['hash']}: it reached the market through another contract, and "
+                "with which calls only a trace tells: use a node that offers debug_traceBlockByHash"
+            )
+        return None
 
     def _items(self, frame: Frame) -> Iterator[Item]:
         """Of a frame that is not below one of the system."""

@@ -59,8 +59,10 @@ def watch(web3: Web3, manifest: Manifest, options: Options) -> int:
     InputError where something does not fit: manifest, chain, database, ports.
     """
     subject = Subject(manifest, manifest.market_name(options.market))
-    node = Node(web3, subject.addresses, options.policy)
+    node = Node(web3, subject.addresses, options.policy, subject.creations)
     check_chain(node, subject)
+    if not node.look_for_traces():
+        _warn_of_no_traces(subject)
     with ExitStack() as stack:
         database = Database(options.database, subject)
         stack.callback(database.close)
@@ -87,6 +89,18 @@ def watch(web3: Web3, manifest: Manifest, options: Options) -> int:
         if alerts is not None:
             database.set_told(alerts.wait(ALERT_SECONDS if options.is_once else 0))
         return BROKEN if follower.broken else WELL
+
+
+def _warn_of_no_traces(subject: Subject) -> None:
+    if not subject.is_signed:
+        raise InputError(
+            "the node traces nothing, and what an aggregator has answered is only in traces: use "
+            "a node that offers debug_traceBlockByHash"
+        )
+    LOG.warning(
+        "the node traces nothing: results and reverts are not compared, and only those words that "
+        "the model says were changed"
+    )
 
 
 def _open(stack: ExitStack, follower: Follower, options: Options) -> None:

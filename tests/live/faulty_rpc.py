@@ -31,6 +31,7 @@ class FaultyNode:
         self.late = 0.0  # seconds, of `late_share` of the answers
         self.late_share = 1.0
         self.is_away = False
+        self.is_tracing = True  # otherwise it has no debug methods
         self.per_second: int | None = None  # more are told to come back later
         self.lost_transactions = 0  # as many are answered and never forwarded
         self.asked: Counter[str] = Counter()
@@ -88,6 +89,8 @@ class FaultyNode:
             error = {"code": code, "message": message}
             number = None if isinstance(request, list) else request["id"]
             return _answer(handler, {"jsonrpc": "2.0", "id": number, "error": error})
+        if not self.is_tracing and b'"debug_' in body:
+            return _answer_each(handler, request, {"code": -32601, "message": "no such method"})
         answer = self._forward(body)
         time.sleep(late)
         if fault == "swallowed":
@@ -125,6 +128,13 @@ class FaultyNode:
         with urllib.request.urlopen(urllib.request.Request(self.node, body, headers)) as answer:
             found: bytes = answer.read()
             return found
+
+
+def _answer_each(handler: BaseHTTPRequestHandler, request: Any, error: dict[str, Any]) -> None:
+    """The same error to every question of a batch, or to one alone."""
+    asked = request if isinstance(request, list) else [request]
+    answers = [{"jsonrpc": "2.0", "id": one["id"], "error": error} for one in asked]
+    _body(handler, json.dumps(answers if isinstance(request, list) else answers[0]).encode())
 
 
 def _answer(handler: BaseHTTPRequestHandler, content: dict[str, Any]) -> None:

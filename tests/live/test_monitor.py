@@ -19,6 +19,7 @@ from web3 import Web3
 from lockstep.abi import selector
 from lockstep.errors import InputError
 from operations.manifest import read_manifest, write_manifest
+from operations.monitor import records
 from operations.monitor.database import Database
 from operations.monitor.follow import Follower
 from operations.monitor.fuzz_market import NAME, FuzzMarket
@@ -269,6 +270,41 @@ def test_a_node_that_fails_three_times_in_ten_delays_and_nothing_more(market, fo
     assert_each_block_once(database, market)
     assert state_of(rebuilt(follower)) == state_of(follower.replica)
     assert rows_of(follower, "findings") == 0
+
+
+@pytest.fixture
+def plain():
+    """A market that nobody calls through a contract, and its node without debug methods."""
+    market = FuzzMarket({"decimals": 6, "feed": "signed"})
+    node = FaultyNode(market.url)
+    node.is_tracing = False
+    market.publish(10_000)
+    market.act("deposit", "lp_0", 10**12, "lp_0")
+    market.act("open", "trader_0", 0, 10**18, 10**10, 2**255)
+    market.act("open", "trader_1", 0, 10**18, 1, 2**255)  # not enough
+    market.publish(10_100)
+    market.act("close", "trader_0", 1, 0)
+    yield market, Web3(Web3.HTTPProvider(node.address))
+    node.close()
+    market.close()
+
+
+def test_a_node_that_traces_nothing_is_enough_for_direct_calls(plain, database):
+    market, web3 = plain
+    assert watch(web3, market.manifest(), Options(database, is_once=True)) == WELL
+    assert_each_block_once(database, market)
+    ((record,),) = rows(database, "SELECT record FROM blocks WHERE number = ?", market.head)
+    found = records.load(market.head, "", "", 0, record)
+    assert not found.is_traced
+    assert found.words
+
+
+def test_a_call_through_a_contract_that_no_trace_tells_of_is_an_error(plain, database):
+    market, web3 = plain
+    market.act("deposit", "lp_wallet", 10**9, "lp_wallet")
+    with pytest.raises(InputError, match="through another contract, and with which calls only a"):
+        watch(web3, market.manifest(), Options(database, is_once=True))
+    assert watch(market.web3, market.manifest(), Options(database, is_once=True)) == WELL
 
 
 class Hook:
