@@ -20,7 +20,7 @@ LOG = logging.getLogger("ringfence.monitor")
 BATCH = 16  # blocks asked for at once, at most
 TRACED = 64  # transactions traced in one request, unless a single block has more
 # Of the time, spent on checking every invariant at the head, sampled ones included.
-CHECKING_SHARE = 0.25
+CHECKING_SHARE = 0.1
 SHOWN = 2_000  # blocks whose health is at hand
 # Of a health record of the past.
 PAST = ("block", "price", "breaker", "open_interest", "events")

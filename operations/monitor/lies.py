@@ -26,12 +26,18 @@ STEPS = 2_000
 AFTER = 3  # blocks, once the bug has shown
 CONFIG = {"decimals": 6, "feed": "signed"}
 CHOSEN = (
-    "value-ceil",
-    "maintenance-down",
-    "initial-down",
+    "fee-down",
+    "minted-shares-up",
+    "quorum-one-less",
+    "owner-unchecked",
+    "penalty-to-fees",
+    "reward-to-caller",
+    "engine-open-to-all",
+    "both-restriction-ignored",
+    "both-value-ceil",
     "both-removal-unchecked",
     "both-healthy-liquidated",
-    "both-add-margin-not-refiled",
+    "both-entry-cost-not-removed",
 )
 
 
