@@ -221,27 +221,33 @@ class Node:
             errors = [one["error"] for one in answers if "error" in one]
             if not errors:
                 return [one["result"] for one in answers]
-            if not all(map(is_busy, errors)):
+            if any(map(_is_gone, errors)) or not all(map(is_busy, errors)):
                 break
             self._policy.note("rate limit")
             self._policy.pause(0.1 * 2**turn)
-        method, error = next(
+        found = [
             (question[0], one["error"])
             for question, one in zip(questions, answers, strict=True)
             if "error" in one
-        )
-        raise self._failed(method, error)
+        ]
+        # The worst first: a block that is gone explains whatever else failed.
+        raise self._failed(*min(found, key=lambda failed: not _is_gone(failed[1])))
 
     def _failed(self, method: str, error: Any) -> Exception:
         text = str(error.get("message", error))
-        if error["code"] == NO_METHOD or "method" in text.lower():
+        if _is_gone(error):
+            return Gone(text)
+        if error.get("code") == NO_METHOD or "method" in text.lower():
             return NotOffered(
                 f"{endpoint_name(self.web3)}: {method} is not offered ({text}): use a node with "
                 "its debug methods open"
             )
-        if any(part in text.lower() for part in GONE):
-            return Gone(text)
         return NodeError(f"{endpoint_name(self.web3)}: {method}: {text}")
+
+
+def _is_gone(error: Any) -> bool:
+    text = str(error.get("message", error)).lower()
+    return any(part in text for part in GONE) and "method" not in text
 
 
 def _held(balances: Sequence[str]) -> tuple[int, int]:

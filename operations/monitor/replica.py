@@ -143,14 +143,14 @@ class Replica:
         self.last = block
         return self._findings
 
-    def check_all(self) -> list[Finding]:
-        """Every invariant, after the last block, whether it is due or not; what was not told of the
-        block before."""
+    def check_state(self) -> list[Finding]:
+        """The sampled invariants, after the last block, due or not: what they look at is the state.
+        The others are about a call, and have been checked after it. What was not told before."""
         told = len(self._findings)
         seen = self.seen
         if seen is not None:
             self._transaction = ""
-            for item in INVARIANTS:
+            for item in LATER:
                 self._check(item, seen)
         return self._findings[told:]
 
@@ -356,7 +356,7 @@ class Replica:
         left = None
         try:
             arguments = [
-                self._argument(name, value)
+                self._argument(entry.target, name, value)
                 for name, value in zip(
                     function.inputs, function.decode(entry.data[4:]), strict=True
                 )
@@ -415,17 +415,17 @@ class Replica:
                 return contract
         raise Difference(f"{self._names[address]} is called before the model has it")
 
-    def _argument(self, name: str, value: Any) -> Any:
+    def _argument(self, target: str, name: str, value: Any) -> Any:
         """What the model takes: contracts themselves, not their addresses."""
         if name not in ("market", "feed", "token") or not isinstance(value, str):
             return value
         base = self._base
-        if value == base.feed.address and not self.subject.is_signed and name == "feed":
-            return base.feed if self.system is None else Unlisted(value)
+        if value == self.at.feed and target == self.at.configurator:
+            return base.feed if self.subject.is_signed else Unlisted(value)
         for contract in self.chain.contracts:
             if contract.address == value:
                 return contract
-        return Foreign(value)
+        return Foreign(value, self._outside)
 
     def _logs(self, events: list[Event]) -> list[Log]:
         return [self._events[address][name](address, *fields) for address, name, fields in events]

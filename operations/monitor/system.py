@@ -12,7 +12,7 @@ from lockstep.errors import InputError
 from operations.manifest import Contract as Deployment
 from operations.manifest import Manifest
 from operations.monitor.node import Addresses
-from operations.monitor.outside import Aggregator, Outside, Token
+from operations.monitor.outside import DECIMALS, Aggregator, Outside, Token
 from perp_fuzz.deployment import created_address
 from perp_fuzz.signing import digest
 from python_model.aggregator_price_feed import AggregatorPriceFeed
@@ -190,10 +190,16 @@ def _aggregator(
 
 
 class Foreign:
-    """A contract that is none of the system, as an argument."""
+    """A contract that is none of the system, as an argument: another token, for one."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, outside: Outside) -> None:
         self.address = address
+        self._outside = outside
+
+    @cached_property
+    def decimals(self) -> int:
+        """As it answered in the call that is executed."""
+        return int.from_bytes(self._outside.ask(self.address, DECIMALS, True)[:32], "big")
 
 
 class Unlisted:
