@@ -101,6 +101,7 @@ FEED_ID = Function("FEED_ID()", "bytes32")
 FEED_DECIMALS = Function("DECIMALS()", "uint256")
 # Of a feed that reads an aggregator, and of that
 AGGREGATOR = Function("AGGREGATOR()", "address")
+HEARTBEAT = Function("HEARTBEAT()", "uint256")
 LATEST_ROUND = Function("latestRoundData()", "uint80", "int256", "uint256", "uint256", "uint80")
 SET_ROUND = Function("set_round(uint256,int256,uint256,uint256,uint256)")
 AGGREGATOR_DECIMALS = Function("decimals()", "uint256")

@@ -22,6 +22,7 @@ from operations.market import (
     AGGREGATOR_DECIMALS,
     FEED_DECIMALS,
     FEED_ID,
+    HEARTBEAT,
     LATEST_PRICE,
     LATEST_ROUND,
     MARKS,
@@ -367,6 +368,15 @@ class SignedPublisher(Publisher):
 class AggregatorPublisher(Publisher):
     """For a feed that reads an aggregator: whatever round it has, the market is told of it. A test
     aggregator also gets its rounds here; any other one gets them from its own network."""
+
+    def check(self) -> None:
+        most = int(ask(self._web3, self._target.feed, HEARTBEAT))
+        if self._target.test_aggregator is not None and self._thresholds.heartbeat >= most:
+            raise InputError(
+                f"--heartbeat {self._thresholds.heartbeat}: the feed takes a round for {most} s "
+                "(heartbeat in the deploy file); give less"
+            )
+        super().check()
 
     def step(self) -> int:
         self.account(self._sender.poll())

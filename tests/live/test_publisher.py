@@ -270,11 +270,11 @@ def test_two_publishers_side_by_side_do_no_harm(stage):
     stage.compare()
 
 
-def aggregator_publisher(stage, quotes):
+def aggregator_publisher(stage, quotes, heartbeat=40):
     signer = signer_named("publisher")
     stage.fund(signer)
     web3 = connect(stage.address, Policy(seconds=10.0))
-    given = (Sender(web3, signer), quotes, Thresholds(heartbeat=40))
+    given = (Sender(web3, signer), quotes, Thresholds(heartbeat=heartbeat))
     return AggregatorPublisher(web3, stage.target, *given, clock=stage.chain_time)
 
 
@@ -282,6 +282,8 @@ def test_a_market_on_a_test_aggregator_gets_rounds_and_is_told_of_them(make_stag
     stage = make_stage(feed="aggregator")
     assert not is_signed_feed(stage.web3, stage.target.feed)
     quotes = Quotes()
+    with pytest.raises(InputError, match=r"^--heartbeat 60: the feed takes a round for 60 s"):
+        aggregator_publisher(stage, quotes, 60).check()
     publisher = aggregator_publisher(stage, quotes)
     publisher.check()
     assert [settled(publisher) for _ in range(3)] == [1, 1, 0]
