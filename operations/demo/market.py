@@ -21,7 +21,7 @@ from operations.demo.parts import Parts
 from operations.demo.tape import Replay
 from operations.demo.traders import Traders
 from operations.deploy import deploy
-from operations.keeper import Keeper
+from operations.keeper import BACKLOG, Keeper
 from operations.keeper import Settings as KeeperSettings
 from operations.manifest import Manifest, params_of
 from operations.market import TOTALS, ask, status_of, target_of
@@ -136,7 +136,8 @@ class Market:
             web3,
             self.target,
             Sender(web3, signer(KEEPER), wait=RESEND_SECONDS),
-            KeeperSettings(rate_wad=COIN_PRICE),
+            # In a crash there is little left to earn, and the market waits for it all the same.
+            KeeperSettings(rate_wad=COIN_PRICE, at_a_loss=frozenset({BACKLOG})),
         )
         self._pace.start("clock", clock.run)
         self.parts.start("publisher", lambda stop: publisher.run(stop, LOOK_SECONDS))
