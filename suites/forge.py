@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +33,17 @@ REMEDY = "is npm's registry in reach? Remove .suites to install anew"
 class Verdict(NamedTuple):
     """What came of one property."""
 
-    name: str
     inputs: int  # that it was held against
     failure: str  # empty: it holds
+
+
+class Subject(NamedTuple):
+    """A pool on a node, and a moment."""
+
+    url: str
+    block: int
+    pool: str
+    age: int = 0  # seconds after that block
 
 
 class Properties(NamedTuple):
@@ -69,17 +77,19 @@ def build(home: Path) -> None:
     _run(["build", "--quiet"], {}, home)
 
 
-def run(url: str, block: int, pool: str, runs: int, seed: int, home: Path) -> list[Verdict]:
-    """Holds all properties against the pool as it is in a block of the node at `url`, each with
-    `runs` random inputs."""
-    arguments = ["test", "--json", "--fuzz-seed", str(seed), "--no-match-test", "^testFail"]
-    arguments += ["--fork-url", url, "--fork-block-number", str(block)]
+def run(
+    subject: Subject, names: Sequence[str], runs: int, seed: int, home: Path
+) -> dict[str, Verdict]:
+    """Holds properties against the pool as it is in a block of a node, each with `runs` random
+    inputs."""
+    arguments = ["test", "--json", "--fuzz-seed", str(seed)]
+    arguments += ["--match-test", rf"^({'|'.join(names)})(\(|$)"]
+    arguments += ["--fork-url", subject.url, "--fork-block-number", str(subject.block)]
+    env = {"POOL": subject.pool, "AGE": str(subject.age), "FOUNDRY_FUZZ_RUNS": str(runs)}
     with tempfile.TemporaryDirectory() as folder:
         # An input that failed is kept and tried first by the next run: not here.
-        settings = {"RUNS": str(runs), "FAILURE_PERSIST_DIR": folder}
-        env = {f"FOUNDRY_FUZZ_{name}": value for name, value in settings.items()}
-        output = _run(arguments, env | {"POOL": pool}, home)
-    return verdicts(output, properties(home))
+        output = _run(arguments, env | {"FOUNDRY_FUZZ_FAILURE_PERSIST_DIR": folder}, home)
+    return verdicts(output, names)
 
 
 def properties(home: Path) -> Properties:
@@ -92,23 +102,21 @@ def properties(home: Path) -> Properties:
     )
 
 
-def verdicts(output: str, expected: Properties) -> list[Verdict]:
-    """What forge's JSON says, in the order of the properties. InputError if forge has not run
-    each of them."""
+def verdicts(output: str, names: Sequence[str]) -> dict[str, Verdict]:
+    """What forge's JSON says of these properties. InputError if forge has not run each of them."""
     # Lines about its progress come before the one with the results.
     line = next((line for line in output.splitlines() if line.startswith("{")), "{}")
     found: dict[str, Verdict] = {}
     for suite in json.loads(line).values():
         for signature, result in suite["test_results"].items():
             name = signature.partition("(")[0]
-            found[name] = Verdict(name, _inputs(result), _failure(result))
+            found[name] = Verdict(_inputs(result), _failure(result))
     if "setUp" in found:
         raise InputError(f"the suite does not start: {found['setUp'].failure}")
-    names = expected.published + expected.own
     missing = [name for name in names if name not in found]
     if missing or not names:
         raise InputError(f"forge has not run {', '.join(missing) or 'anything'}; {REMEDY}")
-    return [found[name] for name in names]
+    return {name: found[name] for name in names}
 
 
 def _tests(artifact: Path) -> list[str]:
@@ -131,10 +139,11 @@ def _failure(result: Mapping[str, Any]) -> str:
 
 def _run(arguments: list[str], env: Mapping[str, str], home: Path) -> str:
     """What forge prints. Tests that fail are no error of forge."""
+    inherited = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     done = subprocess.run(
         [str(forge(home)), *arguments],
         cwd=home,
-        env=os.environ | env | {"NO_COLOR": "1"},
+        env={**inherited, **env, "NO_COLOR": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -143,3 +152,8 @@ def _run(arguments: list[str], env: Mapping[str, str], home: Path) -> str:
         told = " ".join((done.stderr or done.stdout).split())
         raise InputError(f"forge {arguments[0]} failed: {told[:400]}")
     return done.stdout
+
+
+def _is_setting(name: str) -> bool:
+    """Whether a variable would change what forge does; all that counts is in foundry.toml."""
+    return name.startswith(("FOUNDRY_", "DAPP_", "ETH_"))

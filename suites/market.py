@@ -11,7 +11,7 @@ from operations.demo.chain import LocalChain
 from operations.demo.market import DEPLOYER, NETWORK, publisher_indices, signer
 from operations.demo.traders import ANY_PRICE, APPROVE, DEPOSIT, FUND_INSURANCE, MINT, OPEN
 from operations.deploy import deploy
-from operations.market import Function, ask, status_of, target_of
+from operations.market import MARKS, Function, ask, status_of, target_of
 from operations.publisher import SignedPublisher, Thresholds
 from operations.rpc import Policy, block_of
 from operations.settings import read_settings
@@ -101,6 +101,10 @@ class PoolOnAnvil:
     def pool_terms(self) -> Terms:
         """As of the latest block."""
         return Terms(*ask(self.chain.web3, self.target.market, POOL_TERMS))
+
+    def max_price_age(self) -> int:
+        """Seconds for which a price is one to deposit at."""
+        return int(ask(self.chain.web3, self.target.market, MARKS)[5][5])
 
     def live(self) -> None:
         """Gives the market a pool, positions on both sides, and a price at which traders have a

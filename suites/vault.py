@@ -6,7 +6,7 @@ Exit codes: 0 every property holds, 1 one does not, 2 bad input, 130 Ctrl-C.
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,12 +18,18 @@ from lockstep.errors import InputError
 from operations.codec import compiled_from
 from perp_fuzz.planted import BUGS, Bug, choose
 from suites import forge
-from suites.forge import Properties, Verdict
+from suites.forge import Properties, Subject, Verdict
 from suites.market import PoolOnAnvil, pool_on_anvil
 
 RUNS = 500
-DEPLOYED, LIVING = "as deployed", "with positions"
-Results = Mapping[str, Sequence[Verdict]]  # by state of the pool
+DEPLOYED, LIVING, UNPRICED = "as deployed", "with positions", "price too old"
+# What says something while nothing moves; the others are about deposits and withdrawals.
+ANSWERS = (
+    *("test_asset", "test_totalAssets", "test_convertToShares", "test_convertToAssets"),
+    *("test_maxDeposit", "test_maxMint", "test_maxWithdraw", "test_maxRedeem"),
+)
+CLOSED = "test_closed_without_a_price"
+Results = Mapping[str, Mapping[str, Verdict]]  # by state of the pool and property
 SHOWN = 1_000  # letters of a failure
 
 ABOUT = """The ERC-4626 pool under a published property suite, run against deployed bytecode.
@@ -32,7 +38,7 @@ The suite (a16z's erc4626-tests, see docs/vault_suite.md) is not part of this pr
 it, forge and a compiler, pinned, into .suites. Ringfence is deployed on anvil as `ape run deploy`
 deploys networks/local.toml, its code is compared with the source, and forge runs every property
 on a fork of that chain: on the pool as it is deployed, then with open positions, unrealised
-profit and reserved cash.
+profit and reserved cash, and, those that apply, when the price has grown too old.
 
 \b
 Examples:
@@ -79,7 +85,7 @@ def contract_texts(bug: Bug) -> dict[str, str]:
 
 def held(
     runs: int, seed: int, bug: Bug | None, console: Console, home: Path
-) -> dict[str, list[Verdict]]:
+) -> dict[str, dict[str, Verdict]]:
     """What came of every property, on the pool in both states."""
     if not forge.is_installed(home):
         _say(console, "installing suite, forge and compiler into .suites (some seconds)")
@@ -89,25 +95,35 @@ def held(
     planted = compiled_from(contract_texts(bug)) if bug else nullcontext()
     results = {}
     with planted, tempfile.TemporaryDirectory() as folder, pool_on_anvil(Path(folder)) as pool:
-        address, code = pool.pool.address, pool.pool.code_hash
-        _say(console, f"{suite_name()}; pool {address}, code {code}")
-        for state in states(pool):
+        _say(console, f"{suite_name()}; pool {pool.pool.address}, code {pool.pool.code_hash}")
+        for state, subject in subjects(pool):
             began, terms = time.monotonic(), pool.pool_terms()
-            with console.status(f"{state}: {runs:,} inputs for each property"):
-                results[state] = forge.run(pool.url, pool.block(), address, runs, seed, home)
+            names = applicable(state, forge.properties(home))
+            with console.status(f"{state}: {runs:,} inputs for each of {len(names)} properties"):
+                results[state] = forge.run(subject, names, runs, seed, home)
+            later = f", {subject.age} s later" if subject.age else ""
             _say(
                 console,
                 f"{state}: profit of traders {terms.profit_down:,} to {terms.profit_up:,} units, "
-                f"reserved {terms.reserved:,}; {time.monotonic() - began:.0f} s",
+                f"reserved {terms.reserved:,}{later}; {time.monotonic() - began:.0f} s",
             )
     return results
 
 
-def states(pool: PoolOnAnvil) -> Iterator[str]:
-    """Brings a pool from one state to the next; their names."""
-    yield DEPLOYED
+def subjects(pool: PoolOnAnvil) -> Iterator[tuple[str, Subject]]:
+    """Brings a pool from one state to the next."""
+    address = pool.pool.address
+    yield DEPLOYED, Subject(pool.url, pool.block(), address)
     pool.live()
-    yield LIVING
+    yield LIVING, Subject(pool.url, pool.block(), address)
+    yield UNPRICED, Subject(pool.url, pool.block(), address, pool.max_price_age() + 1)
+
+
+def applicable(state: str, properties: Properties) -> list[str]:
+    """Names of the properties that say something about the pool in a state."""
+    if state == UNPRICED:
+        return [name for name in properties.published if name in ANSWERS] + [CLOSED]
+    return [name for name in properties.published + properties.own if name != CLOSED]
 
 
 def suite_name() -> str:
@@ -122,7 +138,9 @@ def suite_name() -> str:
 
 def failures(results: Results) -> set[str]:
     """Names of the properties that do not hold in some state."""
-    return {verdict.name for found in results.values() for verdict in found if verdict.failure}
+    return {
+        name for found in results.values() for name, verdict in found.items() if verdict.failure
+    }
 
 
 def lines(results: Results, properties: Properties) -> Iterator[str]:
@@ -131,23 +149,23 @@ def lines(results: Results, properties: Properties) -> Iterator[str]:
     yield f"{'':{width}}  {'  '.join(results)}"
     for title, names in (("the suite", properties.published), ("ours", properties.own)):
         yield f"{title}:"
-        for place, name in enumerate((*properties.published, *properties.own)):
-            if name in names:
-                row = [(state, found[place]) for state, found in results.items()]
-                cells = [f"{_cell(verdict):>{len(state)}}" for state, verdict in row]
-                yield f"{name:{width}}  {'  '.join(cells)}"
+        for name in names:
+            cells = [f"{_cell(found.get(name)):>{len(state)}}" for state, found in results.items()]
+            yield f"{name:{width}}  {'  '.join(cells)}"
     for state, found in results.items():
-        for verdict in found:
+        for name, verdict in found.items():
             if verdict.failure:
-                yield f"FAILED {state}: {verdict.name}: {verdict.failure[:SHOWN]}"
+                yield f"FAILED {state}: {name}: {verdict.failure[:SHOWN]}"
     failed = len(failures(results))
-    inputs = sum(verdict.inputs for found in results.values() for verdict in found)
+    inputs = sum(verdict.inputs for found in results.values() for verdict in found.values())
     published, own = len(properties.published), len(properties.own)
     told = f"{failed} do not hold" if failed else "all hold"
     yield f"{published} properties of the suite and {own} of ours, {inputs:,} inputs: {told}"
 
 
-def _cell(verdict: Verdict) -> str:
+def _cell(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "-"
     return "FAILED" if verdict.failure else f"{verdict.inputs:,}"
 
 

@@ -33,13 +33,15 @@ contract PoolSuite is ERC4626Test {
         _unlimitedAmount = false;
     }
 
-    /// Shares and tokens of every order of magnitude, among them none at all.
+    /// Shares and tokens of every order of magnitude, among them none at all. With $AGE the price is
+    /// so many seconds older when the properties are checked.
     function setUpVault(Init memory init) public override {
         for (uint256 i = 0; i < N; i++) {
             vm.assume(_isEOA(init.user[i]));
             _endow(init.user[i], _amount(init.share[i]), _amount(init.asset[i]));
         }
         setUpYield(init);
+        vm.warp(block.timestamp + vm.envOr("AGE", uint256(0)));
     }
 
     /// The pool's assets are what is booked, so a gift is no yield: it gains what the market collects
@@ -170,6 +172,23 @@ contract PoolSuite is ERC4626Test {
         vm.assume(limit > 0);
         assertFalse(act(caller, limit + 1), "more than the limit");
         assertTrue(act(caller, limit), "the limit itself");
+    }
+
+    // Ours, for a price that is too old: nothing moves, and the limits say so
+
+    function test_closed_without_a_price(Init memory init, uint256 amount) public {
+        setUpVault(init);
+        IERC4626 pool = IERC4626(_vault_);
+        address caller = init.user[0];
+        assertEq(pool.maxDeposit(caller), 0);
+        assertEq(pool.maxMint(caller), 0);
+        assertEq(pool.maxWithdraw(caller), 0);
+        assertEq(pool.maxRedeem(caller), 0);
+        _approve(_underlying_, caller, _vault_, type(uint256).max);
+        assertFalse(this.deposit(caller, bound(amount, 0, _max_deposit(caller))));
+        assertFalse(this.mint(caller, bound(amount, 0, _max_mint(caller))));
+        assertFalse(this.withdraw(caller, bound(amount, 0, _max_withdraw(caller))));
+        assertFalse(this.redeem(caller, bound(amount, 0, _max_redeem(caller))));
     }
 
     function deposit(address caller, uint256 assets) external returns (bool done) {

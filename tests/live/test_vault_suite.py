@@ -19,12 +19,25 @@ from operations.codec import artifact_of, compiled_from
 from operations.market import TOTALS, Function, ask, status_of
 from perp_fuzz.planted import BUGS
 from suites import forge, vault
-from suites.forge import Properties, Verdict, verdicts
+from suites.forge import Properties, Subject, Verdict, verdicts
 from suites.market import NEXT_PRICE, POSITIONS, pool_on_anvil
-from suites.vault import DEPLOYED, LIVING, contract_texts, failures, lines, main, pool_bug
+from suites.vault import (
+    DEPLOYED,
+    LIVING,
+    UNPRICED,
+    applicable,
+    contract_texts,
+    failures,
+    lines,
+    main,
+    pool_bug,
+)
 
 TOTAL_SUPPLY = Function("totalSupply()", "uint256")
-PROPERTIES = Properties(("test_asset", "test_withdraw_without_allowance"), ("test_ours",))
+PROPERTIES = Properties(
+    ("test_asset", "test_withdraw_without_allowance"), ("test_closed_without_a_price", "test_ours")
+)
+NAMES = PROPERTIES.published + PROPERTIES.own
 # As forge prints it, with a line about its progress before.
 STAND_IN = """#!/usr/bin/env bash
 cd "$(dirname "$0")/../../../.."
@@ -52,7 +65,7 @@ def answer(**results: dict) -> str:
 
 
 def all_well() -> dict[str, dict]:
-    return {name: result() for name in PROPERTIES.published + PROPERTIES.own}
+    return {name: result() for name in NAMES}
 
 
 @pytest.fixture
@@ -63,7 +76,7 @@ def home(tmp_path: Path) -> Path:
         "ERC4626.test.sol/ERC4626Test": ["setUp", "test_asset", "testFail_withdraw"],
         "PoolSuite.t.sol/PoolSuite": [
             *("setUp", "test_asset", "testFail_withdraw", "deposit"),
-            *("test_withdraw_without_allowance", "test_ours"),
+            *("test_withdraw_without_allowance", "test_ours", "test_closed_without_a_price"),
         ],
     }
     for path in (binary, *(tmp_path / f"out/{name}.json" for name in abis), tmp_path / "test/x"):
@@ -114,12 +127,14 @@ def test_a_pool_is_deployed_then_has_positions_and_ends_with_its_node(tmp_path: 
 def test_every_property_that_holds_is_exit_code_0(command, home: Path) -> None:
     code, said = command("--runs", "12", "--seed", "5")
     assert code == 0, said
-    assert "2 properties of the suite and 1 of ours, 42 inputs: all hold" in said
-    assert said.index(DEPLOYED) < said.index(LIVING)
+    assert "2 properties of the suite and 2 of ours, 56 inputs: all hold" in said
+    assert said.index(DEPLOYED) < said.index(LIVING) < said.index(UNPRICED)
     arguments = (home / "test.arguments").read_text().split()
     assert arguments[arguments.index("--fuzz-seed") + 1] == "5"
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", arguments[arguments.index("--fork-url") + 1])
     assert int(arguments[arguments.index("--fork-block-number") + 1]) > 0
+    # The last state is that of a price that is too old: what moves nothing, and what shows that.
+    assert r"^(test_asset|test_closed_without_a_price)(\(|$)" in arguments
 
 
 def test_a_property_that_fails_is_exit_code_1(command, home: Path) -> None:
@@ -154,7 +169,7 @@ def test_what_forge_says_besides_results_is_an_error(home: Path) -> None:
     (home / "answer.json").write_text("")
     (home / "code").write_text("1")
     with pytest.raises(InputError, match="forge test failed: Ran 3 tests"):
-        forge.run("http://127.0.0.1:8545", 1, "0x" + "ab" * 20, 1, 1, home)
+        forge.run(Subject("http://127.0.0.1:8545", 1, "0x" + "ab" * 20), NAMES, 1, 1, home)
 
 
 def test_a_suite_that_cannot_be_installed_is_told_with_the_remedy(
@@ -174,33 +189,43 @@ def test_a_property_that_forge_leaves_out_is_an_error() -> None:
     found = all_well()
     del found["test_withdraw_without_allowance"]
     with pytest.raises(InputError, match="forge has not run test_withdraw_without_allowance"):
-        verdicts(answer(**found), PROPERTIES)
+        verdicts(answer(**found), NAMES)
     with pytest.raises(InputError, match="forge has not run test_asset, "):
-        verdicts("No tests found", PROPERTIES)
+        verdicts("No tests found", NAMES)
 
 
 def test_a_set_up_that_fails_is_an_error() -> None:
     text = answer(setUp=result("environment variable POOL not found"))
     with pytest.raises(InputError, match="does not start: environment variable POOL not found"):
-        verdicts(text, PROPERTIES)
+        verdicts(text, NAMES)
 
 
 def test_inputs_that_are_all_assumed_away_are_no_success() -> None:
     found = all_well() | {"test_ours": result("`vm.assume` rejected too many inputs", runs=0)}
-    told = {DEPLOYED: verdicts(answer(**found), PROPERTIES)}
+    told = {DEPLOYED: verdicts(answer(**found), NAMES)}
     assert failures(told) == {"test_ours"}
     assert any("rejected too many inputs" in line for line in lines(told, PROPERTIES))
 
 
+def test_without_a_price_only_what_moves_nothing_applies() -> None:
+    assert applicable(UNPRICED, PROPERTIES) == ["test_asset", "test_closed_without_a_price"]
+    for state in (DEPLOYED, LIVING):
+        assert applicable(state, PROPERTIES) == [*PROPERTIES.published, "test_ours"]
+
+
 def test_the_table_has_a_line_for_each_property() -> None:
-    told = {DEPLOYED: [Verdict(name, 1_000, "") for name in PROPERTIES.published + PROPERTIES.own]}
+    told = {
+        DEPLOYED: {name: Verdict(1_000, "") for name in NAMES},
+        UNPRICED: {"test_asset": Verdict(7, "")},
+    }
     shown = list(lines(told, PROPERTIES))
     assert [line.split() for line in shown[1:-1]] == [
         ["the", "suite:"],
-        ["test_asset", "1,000"],
-        ["test_withdraw_without_allowance", "1,000"],
+        ["test_asset", "1,000", "7"],
+        ["test_withdraw_without_allowance", "1,000", "-"],
         ["ours:"],
-        ["test_ours", "1,000"],
+        ["test_closed_without_a_price", "1,000", "-"],
+        ["test_ours", "1,000", "-"],
     ]
 
 
