@@ -212,7 +212,8 @@ class Sender:
         will never be taken."""
         if self._is_fresh:
             self._await_strangers()
-        fee = self._capped(self.fee())
+        usual = self.fee()
+        fee = self._capped(usual, usual)
         flight = InFlight(call, self._next_nonce(), fee)
         self.in_flight.append(flight)
         self._bring(flight, call, fee)
@@ -260,9 +261,8 @@ class Sender:
             self.policy.pause(0.2)
         self._is_fresh = False
 
-    def _capped(self, fee: Fee) -> Fee:
+    def _capped(self, fee: Fee, usual: Fee) -> Fee:
         """Not more than was allowed, and not more than a multiple of what is usual now."""
-        usual = self.fee()
         most = max(usual.most, 1) * MOST_TIMES
         if self._most_fee is not None:
             most = min(most, self._most_fee)
@@ -297,7 +297,7 @@ class Sender:
                 return
             if len(flight.forms) > known:
                 flight.forms.popitem()
-            higher = self._capped(fee.bumped())
+            higher = self._capped(fee.bumped(), self.fee())
             if higher == fee:
                 self.on_event("outbid")
                 return
@@ -368,7 +368,7 @@ class Sender:
         call = flight.call.refresh() if flight.call.refresh is not None else flight.call
         now, higher = self.fee(), flight.fee.bumped()
         fee = Fee(max(now.most, higher.most), max(now.tip, higher.tip), now.is_legacy)
-        self._bring(flight, call, self._capped(fee))
+        self._bring(flight, call, self._capped(fee, now))
 
     def _notice_reorganisation(self, head: Block) -> None:
         """Takes back into flight what was mined in blocks that are no more."""

@@ -333,7 +333,11 @@ class SignedPublisher(Publisher):
                 logging.ERROR,
             )
             return 0
-        if now <= ask(self._web3, feed.address, LATEST_PRICE)[2]:
+        last = ask(self._web3, feed.address, LATEST_PRICE)[2]
+        # As late as possible: a report grows old from here on.
+        head = block_of(self._web3)
+        now = self.time_of_report(head) or 0
+        if now <= last:
             return 0  # in the same second; or another publisher was here
         data = self.batch(feed, price, now)
         block: Tag = "latest" if now <= head.timestamp else "pending"
