@@ -42,6 +42,9 @@ Exit codes: 0 all well; 1 an invariant is broken; 2 bad input, or with --once no
     type=click.Path(path_type=Path),
     help="SQLite file.  [deployments/<network>-<market>.sqlite]",
 )
+@click.option(
+    "--from-block", type=click.IntRange(0), help="Where the deployment began.  [the manifest's]"
+)
 @click.option("--once", is_flag=True, help="Follows to the head and ends.")
 @click.option(
     "--interval",
@@ -67,6 +70,7 @@ def cli(
     manifest: Path | None,
     market: str | None,
     database: Path | None,
+    from_block: int | None,
     once: bool,
     interval: float,
     journal: int,
@@ -84,6 +88,7 @@ def cli(
     options = Options(
         database=database or ROOT / "deployments" / f"{network}-{name}.sqlite",
         market=name,
+        from_block=from_block,
         is_once=once,
         interval=interval,
         journal=journal,

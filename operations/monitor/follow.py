@@ -214,12 +214,17 @@ class Follower:
             self._on_first(first)
 
     def _fetched(self, headers: list[Header]) -> list[Block]:
-        """The blocks; one, where the words that it has changed are those that the model says."""
-        if self.node.is_tracing or not headers:
-            return self.node.blocks(headers)
-        (block,) = self.node.blocks(headers[:1])
-        places = self.replica.touched_by(block)
-        return [block._replace(words=tuple(self.node.words(places, block.hash).items()))]
+        """The blocks. Without traces no more than one that reached the system, the last: the words
+        that it has changed are those that the model says."""
+        blocks = self.node.blocks(headers)
+        if self.node.is_tracing:
+            return blocks
+        for i, block in enumerate(blocks):
+            if block.transactions:
+                places = self.replica.touched_by(block)
+                words = tuple(self.node.words(places, block.hash).items())
+                return [*blocks[:i], block._replace(words=words)]
+        return blocks
 
     def _check_state(self) -> list[Finding]:
         """The sampled invariants at the head of the chain, as often as there is time."""

@@ -40,6 +40,7 @@ class Subject:
 
     manifest: Manifest
     name: str
+    from_block: int | None = None  # instead of the manifest's
 
     def at(self, kind: str) -> Deployment:
         """The contract of this market of a kind: "pool"."""
@@ -48,9 +49,13 @@ class Subject:
     @property
     def first_block(self) -> int:
         """From which on blocks are followed: nothing of the deployment is older."""
-        if self.manifest.block is None:
-            raise InputError("block: the manifest has no transaction; run `ape run deploy` first")
-        return self.manifest.block
+        first = self.manifest.block if self.from_block is None else self.from_block
+        if first is None:
+            raise InputError(
+                "block: the manifest does not say in which block the deployment began, since all "
+                "of it was there before; say so with --from-block"
+            )
+        return first
 
     @cached_property
     def addresses(self) -> Addresses:

@@ -41,6 +41,7 @@ class Options:
 
     database: Path
     market: str | None = None
+    from_block: int | None = None
     is_once: bool = False
     interval: float = INTERVAL
     journal: int = JOURNAL
@@ -58,7 +59,7 @@ def watch(web3: Web3, manifest: Manifest, options: Options) -> int:
 
     InputError where something does not fit: manifest, chain, database, ports.
     """
-    subject = Subject(manifest, manifest.market_name(options.market))
+    subject = Subject(manifest, manifest.market_name(options.market), options.from_block)
     node = Node(web3, subject.addresses, options.policy, subject.creations)
     check_chain(node, subject)
     if not node.look_for_traces():

@@ -32,7 +32,7 @@ from operations.rpc import Policy, connect
 from tests.live.faulty_rpc import FaultyNode
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = 150
+STEPS = 80
 PROCESS = Path(__file__).with_name("monitor_process.py")
 HOOK_FAILS = 2  # times, before the webhook takes anything
 
@@ -272,7 +272,7 @@ def test_a_node_that_fails_three_times_in_ten_delays_and_nothing_more(market, fo
     assert rows_of(follower, "findings") == 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plain():
     """A market that nobody calls through a contract, and its node without debug methods."""
     market = FuzzMarket({"decimals": 6, "feed": "signed"})
@@ -305,6 +305,36 @@ def test_a_call_through_a_contract_that_no_trace_tells_of_is_an_error(plain, dat
     with pytest.raises(InputError, match="through another contract, and with which calls only a"):
         watch(web3, market.manifest(), Options(database, is_once=True))
     assert watch(market.web3, market.manifest(), Options(database, is_once=True)) == WELL
+
+
+def test_a_node_that_goes_away_is_waited_for(market, database):
+    node = FaultyNode(market.url)
+    policy = Policy(seconds=0.1, timeout=1)
+    options = Options(database, interval=0.05, policy=policy)
+    manifest, codes = market.manifest(), []
+    web3 = Web3(Web3.HTTPProvider(node.address))
+    thread = threading.Thread(target=_watch_and_note, args=(web3, manifest, options, codes))
+    thread.start()
+    try:
+        _wait_for(lambda: _count(database) == market.head)
+        node.is_away = True
+        _wait_for(lambda: policy.failures.total() > 3)
+        market.publish(9_990)
+        node.is_away = False
+        _wait_for(lambda: _count(database) == market.head)
+    finally:
+        policy.stop.set()
+        thread.join()
+        node.close()
+    assert codes == [WELL]
+    assert_each_block_once(database, market)
+
+
+def _wait_for(is_so):
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Hook:
@@ -503,7 +533,7 @@ def test_a_token_that_does_as_it_likes_makes_no_difference(feed):
     what the contracts met. Only the books are short where it took something."""
     market = FuzzMarket({"decimals": 18, "feed": feed, "sequencer": True})
     try:
-        assert market.generate(250, seed=4, besides=()) is None
+        assert market.generate(130, seed=4, besides=()) is None
         with following(market) as follower:
             to_head(follower)
             assert AGREEMENT not in follower.broken
