@@ -38,6 +38,7 @@ from operations.settings import PROFILES, AggregatorFeed, Settings, SignedFeed, 
 from operations.verify import compare
 from python_model.evm import ZERO_ADDRESS
 
+LATE = 30.0  # seconds that a node may be behind another
 STALLED = 60.0  # seconds without a block: a development chain that waits for transactions
 Say = Callable[[str], None]
 
@@ -145,6 +146,7 @@ class _Run:
                 f"check out {self.manifest.git_commit}, with which it was begun, or remove the "
                 "file to deploy anew"
             )
+        self._check_created()
         self._check_account()
 
     def show(self) -> None:
@@ -249,6 +251,17 @@ class _Run:
                 f"{self._settings.path}: settings: changed since {self._path} was begun: {anew}"
             )
 
+    def _check_created(self) -> None:
+        """What has come from a nonce of the account would come twice if it was sent again."""
+        for step in self._left():
+            entry = self.manifest.contracts.get(step.key)
+            if entry is not None and entry.how == "create":
+                raise InputError(
+                    f"{self._path}: contracts.{step.key}: nothing is at {entry.address} now, since "
+                    f"block {entry.block}: the node is behind, or has lost it: wait, or choose "
+                    "another --network; if it is gone for good, remove the file to deploy anew"
+                )
+
     def _check_account(self) -> None:
         left = self._left()
         limit = block_of(self._chain.web3).gas_limit
@@ -287,15 +300,24 @@ class _Run:
             self._say(f"{key}: another transaction of the account took its place; once more")
             self._keep(None)
             return
-        self._look()
+        self._await(key, bool(receipt["status"]))
         step = next(step for step in self._plan.steps if step.key == key)
+        where = "0x" + bytes(receipt["transactionHash"]).hex()
         if key not in self._done:
+            if receipt["status"]:  # stays noted, so that it is not done again
+                raise DeployError(f"{key}: the node shows nothing of {where}: run it again later")
             self._keep(None)
-            where = "0x" + bytes(receipt["transactionHash"]).hex()
-            raise DeployError(f"{key}: transaction {where} had no effect: run it again, and look")
+            raise DeployError(f"{key}: transaction {where} failed: look why, and run it again")
         is_ours = bool(receipt["status"])  # else somebody else's has had the same effect
-        transaction = "0x" + bytes(receipt["transactionHash"]).hex() if is_ours else None
-        self._record(step, transaction, int(receipt["blockNumber"]))
+        self._record(step, where if is_ours else None, int(receipt["blockNumber"]))
+
+    def _await(self, key: str, is_certain: bool) -> None:
+        """Looks for the effect of a transaction; again, if there is one, until the node has it."""
+        deadline = time.monotonic() + LATE
+        self._look()
+        while is_certain and key not in self._done and time.monotonic() < deadline:
+            time.sleep(1)
+            self._look()
 
     def _record(self, step: Step, transaction: str | None, block: int) -> None:
         entries = {

@@ -23,6 +23,7 @@ from operations.rpc import block_of, is_in_pool, receipt_of
 
 POLL = 0.05  # seconds between two looks at first; four times as long with every ten looks
 LONGEST_POLL = 3.0
+ESTIMATES = 5  # a second apart
 MISSED = 20  # looks at a nonce that is used, by a transaction that the node does not show
 
 
@@ -64,14 +65,23 @@ class Outbox:
         asked: TxParams = {"from": self._checksum(self._signer.address), "data": HexBytes(data)}
         if to is not None:
             asked["to"] = self._checksum(to)
-        try:
-            gas = int(self._web3.eth.estimate_gas(asked))
-        except (ValueError, Web3RPCError) as error:
-            raise DeployError(f"{key}: the node expects it to fail: {error}") from None
-        # An eighth more: what a call hands on is a share of what is left.
-        gas = min(gas + gas // 8, block_of(self._web3).gas_limit)
+        gas = self._gas(key, asked)
         pending = Pending(key, self.nonce(), to, "0x" + data.hex(), gas, [])
         return self._see_through(self._attempt(pending, self.fee()))
+
+    def _gas(self, key: str, asked: TxParams) -> int:
+        """A limit. Asked more than once: behind one address may be nodes of which one is late."""
+        for left in range(ESTIMATES, 0, -1):
+            try:
+                gas = int(self._web3.eth.estimate_gas(asked))
+            except (ValueError, Web3RPCError) as error:
+                if left == 1:
+                    raise DeployError(f"{key}: the node expects it to fail: {error}") from None
+                time.sleep(1)
+            else:
+                break
+        # An eighth more: what a call hands on is a share of what is left.
+        return min(gas + gas // 8, block_of(self._web3).gas_limit)
 
     def resume(self, pending: Pending) -> Any:
         """The receipt of what an earlier process has noted; None if its nonce went elsewhere."""

@@ -177,6 +177,18 @@ def test_a_transaction_that_takes_too_long_is_sent_at_a_higher_fee(slow_chain):
     assert slow_chain.eth.get_transaction_count(DEPLOYER.address) == 1
 
 
+def test_without_create2_what_a_reorganisation_took_away_is_not_made_twice(tmp_path):
+    public = ('profile = "local"', 'profile = "testnet"')
+    settings, path = settings_of(tmp_path, public), tmp_path / "local.json"
+    with anvil(*WITHOUT_CREATE2) as web3:
+        kill_at(web3, path, "token recorded", settings.path)
+        rpc(web3, "anvil_reorg", 2, [])
+        before = web3.eth.block_number
+        with pytest.raises(InputError, match=r"contracts\.engine_blueprint: nothing is at 0x"):
+            deploy_here(web3, settings, path)
+        assert web3.eth.block_number == before
+
+
 @pytest.mark.slow
 def test_a_node_that_fails_and_loses_transactions_changes_nothing(tmp_path):
     settings, path = read_settings(LOCAL), tmp_path / "local.json"
