@@ -142,11 +142,10 @@ class Node:
                 if self.head() > block.number:
                     break
                 self._policy.pause(LOOK_SECONDS)
-            solvency, *balances = self.ask(list(self._questions(block.hash))[2:])
+            solvency, *balances = self.ask(list(self._views(block.hash)))
         except (Gone, NodeError):
             return block  # which is as it was told
-        held = [int(answer, 16) if len(answer) > 2 else 0 for answer in balances]
-        return block._replace(solvency=bytes.fromhex(solvency[2:]), balances=(held[0], held[1]))
+        return block._replace(solvency=bytes.fromhex(solvency[2:]), balances=_held(balances))
 
     def _questions(self, block: str) -> Iterable[tuple[str, list[Any]]]:
         yield "debug_traceBlockByHash", [block, CALLS]
