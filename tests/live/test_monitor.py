@@ -242,6 +242,20 @@ def test_a_reorganisation_deeper_than_the_journal_is_followed(market, follow, da
     assert state_of(rebuilt(follower)) == state_of(follower.replica)
 
 
+def test_every_block_can_be_taken_back_and_made_again(market, follow):
+    """Back to before the market was there; half of them; one by one."""
+    follower = caught_up(follow())
+    blocks = list(follower.database.blocks())
+    replica = Replica(follower.subject, follower._given, follower._artifacts, len(blocks))
+    for block in blocks:
+        replica.apply(block)
+    for steps in (1, 3, len(blocks) // 2, len(blocks)):
+        replica.undo(steps)
+        for block in blocks[-steps:]:
+            assert replica.apply(block) == []
+        assert state_of(replica) == state_of(follower.replica)
+
+
 def test_a_chain_that_has_become_shorter_is_believed_after_a_while(market, follow, database):
     snapshot = market.engine.snapshot()
     now = [0.0]
