@@ -139,6 +139,7 @@ class _Run:
         self.manifest = self._old_manifest() or self._new_manifest()
         check_evm(self._chain.web3)
         check_given(self._chain, self._settings)
+        self._say("rehearsing; the first time the contracts are compiled for that")
         self._look(is_first=True)
         for key, name, found, meant in unlike(self.manifest, self._plan):
             raise InputError(
