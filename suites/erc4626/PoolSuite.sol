@@ -46,23 +46,25 @@ contract PoolSuite is ERC4626Test {
 
     /// The pool's assets are what is booked, so a gift is no yield: it gains what the market collects
     /// from traders who lose, and loses what the market has it pay to traders who win. A loss takes
-    /// any part of the cash, or leaves any amount of it, or is more than there is, a claim.
+    /// any part of the cash, or leaves any amount of it, or is more than there is: a claim, after
+    /// which it gains again.
     function setUpYield(Init memory init) public override {
-        if (init.yield >= 0) {
-            uint256 gain = _amount(uint256(init.yield));
-            IToken(_underlying_).mint(market, gain);
-            vm.prank(market);
-            assertTrue(IERC20(_underlying_).transfer(_vault_, gain));
-            vm.prank(market);
-            IPool(_vault_).collect_loss(gain);
-        } else {
-            uint256 cash = IPool(_vault_).cash();
-            uint256 seed = uint256(-(init.yield + 1));
-            uint256 loss = bound(seed, 0, cash + cash / 16);
-            if (seed % 2 == 0) loss = cash - bound(_amount(seed), 0, cash);
-            vm.prank(market);
-            IPool(_vault_).pay_profit(WINNER, loss);
-        }
+        if (init.yield >= 0) return _gain(_amount(uint256(init.yield)));
+        uint256 cash = IPool(_vault_).cash();
+        uint256 seed = uint256(-(init.yield + 1));
+        uint256 loss = bound(seed, 0, cash + cash / 16);
+        if (seed % 2 == 0) loss = cash - bound(_amount(seed), 0, cash);
+        vm.prank(market);
+        IPool(_vault_).pay_profit(WINNER, loss);
+        if (loss > cash) _gain(_amount(seed / 2));
+    }
+
+    function _gain(uint256 gain) private {
+        IToken(_underlying_).mint(market, gain);
+        vm.prank(market);
+        assertTrue(IERC20(_underlying_).transfer(_vault_, gain));
+        vm.prank(market);
+        IPool(_vault_).collect_loss(gain);
     }
 
     function _endow(address user, uint256 deposited, uint256 kept) private {
