@@ -547,7 +547,7 @@ def test_a_token_that_does_as_it_likes_makes_no_difference(feed):
     what the contracts met. Only the books are short where it took something."""
     market = FuzzMarket({"decimals": 18, "feed": feed, "sequencer": True})
     try:
-        assert market.generate(130, seed=4, besides=()) is None
+        assert market.generate(90, seed=4, besides=()) is None
         with following(market) as follower:
             to_head(follower)
             assert AGREEMENT not in follower.broken
