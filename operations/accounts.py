@@ -16,6 +16,7 @@ from eth_account.messages import SignableMessage
 from eth_account.signers.base import BaseAccount
 from web3 import Web3
 from web3.exceptions import Web3RPCError
+from web3.types import RPCEndpoint
 
 from lockstep.abi import keccak
 from lockstep.errors import InputError
@@ -195,8 +196,17 @@ class Sender:
         if base_fee is None:
             price = int(self._web3.eth.gas_price)
             return Fee(price, price, True)
-        tip = int(self._web3.eth.max_priority_fee)
+        tip = self._usual_tip()
         return Fee(2 * base_fee + tip, tip)
+
+    def _usual_tip(self) -> int:
+        """As the node suggests; what wallets begin with where it suggests none."""
+        # Not by web3's own property, which warns when it works something out by itself.
+        ask = self._web3.manager.request_blocking
+        try:
+            return int(ask(RPCEndpoint("eth_maxPriorityFeePerGas"), []), 16)
+        except Web3RPCError:
+            return GWEI
 
     def balance(self) -> int:
         """Wei of the native coin."""
