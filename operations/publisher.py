@@ -365,7 +365,7 @@ class SignedPublisher(Publisher):
         if now is None or now <= ask(self._web3, feed.address, LATEST_PRICE)[2]:
             return self._call(feed, data, gas)
         renewed = self.batch(feed, price, now)
-        self._reasons[renewed] = self._reasons.get(data, "unknown")
+        self._reasons[renewed] = self._reasons.pop(data, "unknown")
         return self._call(feed, renewed, gas)
 
 
