@@ -6,7 +6,7 @@ storage words to it.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eth_abi.abi import decode
@@ -63,7 +63,14 @@ class Stage:
     def __init__(self, **changes: Any) -> None:
         self.artifacts = compile_contracts()
         self.engine = AnvilEngine()
-        self.system = deploy(self.engine, CONFIG | changes, self.artifacts)
+        try:
+            self._set_up(changes)
+        except BaseException:
+            self.engine.close()
+            raise
+
+    def _set_up(self, changes: Mapping[str, Any]) -> None:
+        self.system = deploy(self.engine, {**CONFIG, **changes}, self.artifacts)
         owner = ADDRESSES["owner_0"]
         lens = self.engine.deploy(self.artifacts["MarketLens"].initcode, owner)
         self.address = f"http://127.0.0.1:{self.engine._http.port}"
