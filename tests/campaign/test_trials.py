@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from itertools import product
 
 import pytest
 
@@ -30,10 +31,11 @@ def driven(kind: int, steps: int = 150) -> Checker:
 
 @pytest.fixture(scope="module")
 def asked() -> dict[str, set[str]]:
-    """What was answered to the trials on three deployments: by their kind, "" or a reason."""
+    """What was answered to the trials on three deployments at three moments each: by their kind, ""
+    or a reason."""
     answers: dict[str, set[str]] = defaultdict(set)
-    for kind in range(3):
-        checker = driven(kind)
+    for kind, steps in product(range(3), (50, 100, 150)):
+        checker = driven(kind, steps)
         for view in checker.twin.views():
             label, expected = view[3], _expected(view)
             reason = (
