@@ -25,7 +25,7 @@ def test_contracts_and_model_agree_on_every_kind_of_deployment() -> None:
 
 @pytest.mark.parametrize("engine", ["pyevm", "anvil"])
 def test_contracts_and_model_agree_on_other_engines(engine: str) -> None:
-    plan = Plan(PerpAdapter(), 250, 7, configs([6]), engine, length=250, whole_every=100)
+    plan = Plan(PerpAdapter(), 250, 7, configs([6]), engine, length=250)
     result = run_campaign(plan)
     assert result.divergence is None, result.divergence
     assert result.tally.steps == 250

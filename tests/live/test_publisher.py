@@ -1,5 +1,6 @@
 """The publisher on a real chain: when it publishes, what it refuses to, and the faults it meets."""
 
+import logging
 import re
 import time
 
@@ -102,6 +103,7 @@ def test_a_price_beyond_the_band_is_confirmed_by_the_next_report(stage):
 
 @pytest.mark.parametrize(("skew", "said"), [(300, "ahead of"), (-300, "behind")])
 def test_a_publisher_with_a_wrong_clock_says_so_and_sends_nothing(node, caplog, skew, said):
+    caplog.set_level(logging.WARNING)
     clock = {"skew": skew}
     publisher = make_publisher(node, Quotes(), clock=lambda: node.chain_time() + clock["skew"])
     for _ in range(3):

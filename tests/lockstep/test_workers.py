@@ -71,6 +71,7 @@ def test_a_chain_that_kills_every_process_is_named(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_the_processes_did() -> None:
+    before = signal.getsignal(signal.SIGINT)
     pressed: list[int] = []
 
     def tick(steps: int) -> None:
@@ -82,10 +83,12 @@ def test_ctrl_c_keeps_what_the_processes_did() -> None:
     assert result.interrupted
     assert result.divergence is None
     assert sum(pressed) <= result.tally.steps < 10**6
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_is_heard_between_batches() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
     class Pressing(VaultAdapter):
         drawn = 0
 
@@ -98,7 +101,7 @@ def test_ctrl_c_is_heard_between_batches() -> None:
     result = alone(PLAN._replace(adapter=Pressing()))
     assert result.interrupted
     assert result.tally.steps == LEAST_BATCH
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_crash_of_the_generator_is_told() -> None:
