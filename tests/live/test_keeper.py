@@ -41,22 +41,16 @@ def agree(stage):
     stage.compare()
 
 
-@pytest.fixture(scope="module")
-def _overrun():
+@pytest.fixture
+def backlog():
+    """A market with 68 liquidations left over, on a chain of its own: one that is put back forgets
+    blocks now and then."""
     stage = Stage()
     with_backlog(stage, POSITIONS)
     stage.mine(6)
-    stage.keep()
+    assert (stage.has_backlog(), stage.open_positions()) == (True, POSITIONS - 32)
     yield stage
     stage.close()
-
-
-@pytest.fixture
-def backlog(_overrun):
-    """A market with 68 liquidations left over. It is put back afterwards."""
-    assert (_overrun.has_backlog(), _overrun.open_positions()) == (True, POSITIONS - 32)
-    yield _overrun
-    _overrun.back()
 
 
 @pytest.fixture
