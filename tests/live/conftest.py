@@ -22,20 +22,12 @@ def make_stage() -> Iterator[Callable[..., Stage]]:
         yield make
 
 
-@pytest.fixture(scope="module")
-def _lasting() -> Iterator[Stage]:
-    stage = Stage()
-    stage.mine(6)  # deeper than any reorganisation here
-    stage.keep()
-    yield stage
-    stage.close()
-
-
 @pytest.fixture
-def stage(_lasting) -> Iterator[Stage]:
-    """A market without a price. Chain, time and model are put back afterwards."""
-    yield _lasting
-    _lasting.back()
+def stage(make_stage) -> Stage:
+    """A market without a price, on a chain of its own: one that is put back forgets blocks."""
+    stage = make_stage()
+    stage.mine(6)  # deeper than any reorganisation here
+    return stage
 
 
 @pytest.fixture
