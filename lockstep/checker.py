@@ -51,6 +51,7 @@ class Checker:
         self._subject = getattr(self.twin, "observed", self.twin)
         # Asked once: whether something has a protocol's methods takes as long as a step.
         self._noteworthy = self.twin if isinstance(self.twin, Noteworthy) else None
+        self._in_parts = self.twin if isinstance(self.twin, InParts) else None
         self.history: list[Step] = []
         self.wholes = 0
         self._compared = -1  # the number of steps at the last of them
@@ -281,8 +282,7 @@ class Checker:
     def _wanted(
         self, is_asked: Callable[[str], bool], most: float, only: int | None
     ) -> Iterator[View]:
-        twin = self.twin
-        parts = twin.view_parts() if isinstance(twin, InParts) else [twin.views]
+        parts = self._in_parts.view_parts() if self._in_parts else [self.twin.views]
         for number, part in enumerate(parts):
             if only is not None and number != only:
                 continue

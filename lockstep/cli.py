@@ -146,35 +146,30 @@ def fuzz_command(
         raise SystemExit(fuzz(plan, processes, reports, directory, cluster))
 
     common = [
-        _option(
-            "steps", Whole(1), default_steps, "Steps of a seed; 100_000 is the same as 100000."
+        option("steps", Whole(1), "Steps of a seed; 100_000 is the same as 100000.", default_steps),
+        option(
+            "seed", Seeds(), "The same seed repeats the same campaign; 1..20 is 20 of them.", "1"
         ),
-        _option(
-            "seed", Seeds(), "1", "The same seed repeats the same campaign; 1..20 is 20 of them."
-        ),
-        _option("prices", click.Path(), None, "CSV or .gz with columns ts,open,high,low,close."),
-        _option("start", str, None, "First moment of the prices: 2020-03-12 or a unix time."),
-        _option("end", str, None, "The moment the prices end (itself not included)."),
+        option("prices", click.Path(), "CSV or .gz with columns ts,open,high,low,close."),
+        option("start", str, "First moment of the prices: 2020-03-12 or a unix time."),
+        option("end", str, "The moment the prices end (itself not included)."),
         click.Option(
             ["--report"],
             multiple=True,
             metavar="FILE[,FILE]",
             help="Write a page (.html), JUnit (.xml) or all figures (.json); several with commas.",
         ),
-        _option("engine", click.Choice(ENGINES), "revm", "EVM to run the contracts on."),
-        _option("length", Whole(1), default_length, "Steps between two fresh deployments."),
-        _option("coverage", bool, True, "Record which lines and branches of the contracts ran."),
-        _option(
+        option("engine", click.Choice(ENGINES), "EVM to run the contracts on.", "revm"),
+        option("length", Whole(1), "Steps between two fresh deployments.", default_length),
+        option("coverage", bool, "Record which lines and branches of the contracts ran.", True),
+        option(
             "corpus",
             click.Path(),
-            None,
             "Folder of short stories that reach rare states: the campaign starts from them and "
             "adds to them. Without it, from those that come with the protocol; none: from nothing.",
         ),
-        _option(
-            "processes", Whole(1), None, "Processes to share the work; one per core if not given."
-        ),
-        _option("cluster", str, None, "Address of a Dask scheduler whose workers do the work."),
+        option("processes", Whole(1), "Processes to share the work; one per core if not given."),
+        option("cluster", str, "Address of a Dask scheduler whose workers do the work."),
     ]
     shown = "".join(f"\n  {line}" for line in examples)
     text = f"{about}\n\n\b\nExamples:{shown}" if examples else about
@@ -184,7 +179,8 @@ def fuzz_command(
     return FuzzCommand(name, callback=run, params=[*common, *options], help=text)
 
 
-def _option(name: str, kind: Any, default: Any, text: str) -> click.Option:
+def option(name: str, kind: Any, text: str, default: Any = None) -> click.Option:
+    """`--name`, with its default in the help if it has one."""
     shown = default is not None
     return click.Option([f"--{name}"], type=kind, default=default, help=text, show_default=shown)
 

@@ -2,29 +2,36 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM)  # of whoever types, and of whoever supervises
+
 
 @contextmanager
-def noted_interrupts(then: Callable[[], None] = lambda: None) -> Iterator[list[bool]]:
-    """Ctrl-C is put into the list and `then` is called; a second one is not waited for.
+def noted_interrupts(
+    then: Callable[[], None] = lambda: None, numbers: Sequence[int] = (signal.SIGINT,)
+) -> Iterator[list[bool]]:
+    """A signal of these is put into the list and `then` is called; a second one of the same
+    number does what it always did.
 
-    Outside the main thread nobody hears of Ctrl-C, and the list stays empty.
+    Outside the main thread nobody hears of signals, and the list stays empty.
     """
-    pressed: list[bool] = []
+    noted: list[bool] = []
+    before: dict[int, Any] = {}
 
-    def note(*_: Any) -> None:
-        pressed.append(True)
-        signal.signal(signal.SIGINT, before)
+    def note(number: int, _frame: object) -> None:
+        noted.append(True)
+        signal.signal(number, before[number])
         then()
 
     if threading.current_thread() is not threading.main_thread():
-        yield pressed
+        yield noted
         return
-    before = signal.signal(signal.SIGINT, note)
+    before.update((number, signal.signal(number, note)) for number in numbers)
     try:
-        yield pressed
+        yield noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

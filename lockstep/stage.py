@@ -129,9 +129,8 @@ class Stage:
     def _begin(self, items: Sequence[Item]) -> _Mark:
         """Put everything back to where the items can begin; what is done of them then."""
         engine = self._engine
-        mark = self._mark
-        if self._is_marked(items):
-            assert mark is not None
+        mark = self._mark_of(items)
+        if mark is not None:
             engine.revert(self._marked)
             self._marked = engine.snapshot()
             mark.memento.restore()
@@ -147,12 +146,14 @@ class Stage:
         self._start.memento.restore()
         return self._start
 
-    def _is_marked(self, items: Sequence[Item]) -> bool:
-        return self._mark is not None and self._mark.items == items[: len(self._mark.items)]
+    def _mark_of(self, items: Sequence[Item]) -> _Mark | None:
+        """The mark, if the items begin with its own."""
+        mark = self._mark
+        return mark if mark is not None and mark.items == items[: len(mark.items)] else None
 
     def _begin_model(self, items: Sequence[Item]) -> _Mark:
         """The same of the model alone: the engine is put back by whoever needs it next."""
-        begun = self._mark if self._is_marked(items) else self._start
+        begun = self._mark_of(items) or self._start
         if begun is None:
             return self._begin(items)
         begun.memento.restore()

@@ -1,7 +1,6 @@
 """What publisher and keeper have in common: rounds until they are stopped, results, one voice."""
 
 import logging
-import signal
 import threading
 from collections.abc import Callable
 
@@ -101,13 +100,3 @@ class Rounds:
     def is_over_with(self, key: str) -> None:
         """What was told under keys that begin so is no more; the next time it is told again."""
         self._told = {told for told in self._told if not told.startswith(key)}
-
-
-def stop_on_signals(stop: threading.Event) -> None:
-    """SIGTERM and Ctrl-C end the round that is running, nothing else."""
-
-    def on_signal(number: int, _frame: object) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)

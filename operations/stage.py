@@ -18,7 +18,7 @@ from lockstep import abi
 from lockstep.adapter import Config
 from lockstep.engines.anvil import AnvilEngine
 from lockstep.engines.base import EngineError
-from lockstep.memento import Memento
+from lockstep.mirror.codec import canonical, signature
 from operations.accounts import LocalSigner
 from operations.market import TOTALS, Function, Target, ask, target_at
 from operations.rpc import Policy, connect
@@ -177,25 +177,6 @@ class Stage:
     def has_backlog(self) -> bool:
         return bool(ask(self.web3, self.target.market, TOTALS)[2])
 
-    # Chain and model
-
-    def keep(self) -> None:
-        """What `back` goes back to."""
-        self._kept = (self.rpc("evm_snapshot"), self.chain_time(), self._followed)
-        self._memento = Memento([self.system, self.words])
-
-    def back(self) -> None:
-        """Chain, time and model as they were when they were last kept."""
-        snapshot, at, followed = self._kept
-        self.rpc("anvil_dropAllTransactions")
-        if self.rpc("evm_revert", snapshot) is not True:
-            raise EngineError("anvil: could not go back")
-        self.rpc("evm_setAutomine", True)
-        self.rpc("evm_setTime", at)
-        self._memento.restore()
-        self._followed = followed
-        self._kept = (self.rpc("evm_snapshot"), at, followed)
-
     # The model
 
     def follow(self) -> int:
@@ -237,9 +218,8 @@ class Stage:
         for name, contract in self._contracts():
             for item in self.artifacts[name].abi:
                 if item["type"] == "function":
-                    types = [abi_type(field) for field in item["inputs"]]
-                    signature = f"{item['name']}({','.join(types)})"
-                    key = (contract.address, abi.selector(signature))
+                    types = [canonical(field) for field in item["inputs"]]
+                    key = (contract.address, abi.selector(signature(item)))
                     known[key] = (contract, types, item["name"])
         return known
 
@@ -289,14 +269,6 @@ class Stage:
             address = signer.to_address()
             self.system.chain.register_signature(message, report.r, report.vs, address)
         return [made, named]
-
-
-def abi_type(field: dict[str, Any]) -> str:
-    """A type of an ABI as signatures have it."""
-    if not field["type"].startswith("tuple"):
-        return str(field["type"])
-    inner = ",".join(abi_type(part) for part in field["components"])
-    return f"({inner}){field['type'][5:]}"
 
 
 def _plain(value: Any) -> Any:

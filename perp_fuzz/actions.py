@@ -268,7 +268,7 @@ def _static(value: Any) -> bytes:
     return abi.word(getattr(value, "address", value))
 
 
-class _Unsigned:
+class Unlisted:
     """A feed without publishers, as the configurator meets it: no such function."""
 
     def __init__(self, address: str) -> None:
@@ -299,12 +299,12 @@ class Codec:
             if not _SPECIAL.intersection(item.kinds)
         }
         feed = system.feed
-        self._listed: SignedPriceFeed | _Unsigned
+        self._listed: SignedPriceFeed | Unlisted
         self._feed_codec: Reports | Rounds
         if isinstance(feed, SignedPriceFeed):
             self._listed, self._feed_codec = feed, Reports(system)
         else:
-            self._listed, self._feed_codec = _Unsigned(feed.address), Rounds(system, True)
+            self._listed, self._feed_codec = Unlisted(feed.address), Rounds(system, True)
         self._rounds = Rounds(system)
         self._creations: dict[int, bytes] = {}
 

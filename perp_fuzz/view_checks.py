@@ -16,6 +16,7 @@ from lockstep import abi
 from lockstep.adapter import Refusal, View
 from lockstep.compiler import Artifact
 from lockstep.engines.base import Engine
+from lockstep.mirror.codec import canonical, signature
 from perp_fuzz.deployment import (
     ADDRESSES,
     CONFIDENCE_FRACTION,
@@ -95,7 +96,7 @@ class _Fields:
     """Arguments or results. Those of fixed length are words in a row: no general codec needed."""
 
     def __init__(self, fields: Sequence[dict[str, Any]]) -> None:
-        self.kinds = [_kind(field) for field in fields]
+        self.kinds = [canonical(field) for field in fields]
         joined = ",".join(self.kinds)
         self._is_fixed = not any(part in joined for part in ("string", "[]", "bytes)", "bytes,"))
         self._is_fixed &= not joined.endswith("bytes")
@@ -505,15 +506,7 @@ def _bytes(data: bytes) -> bytes:
 
 
 def _signature(artifact: Artifact, name: str) -> str:
-    item = next(item for item in artifact.abi if item.get("name") == name)
-    return f"{name}({','.join(_kind(field) for field in item['inputs'])})"
-
-
-def _kind(field: dict[str, Any]) -> str:
-    kind: str = field["type"]
-    if kind.startswith("tuple"):
-        return f"({','.join(_kind(item) for item in field['components'])}){kind[5:]}"
-    return kind
+    return signature(next(item for item in artifact.abi if item.get("name") == name))
 
 
 def _flat(values: Sequence[Any]) -> Iterator[Any]:

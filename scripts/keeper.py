@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
+from lockstep.interrupts import ENDINGS, noted_interrupts
 from operations.accounts import GWEI, Sender
 from operations.command import ChainCommand
 from operations.keeper import KINDS, Keeper, KeeperMetrics, Settings
 from operations.market import WAD
-from operations.rounds import stop_on_signals
 from operations.rpc import Policy
 from operations.service import Decimal, common_options, service, target_named, unlocked
 
@@ -70,6 +70,6 @@ def cli(provider: Any, **options: Any) -> None:
     metrics = KeeperMetrics()
     keeper = Keeper(web3, target, sender, settings, metrics)
     with service(metrics, options["metrics_port"]) as log:
-        stop_on_signals(stop)
         log.info("keeping market %s as %s", target.market, sender.address)
-        keeper.run(stop, options["interval"])
+        with noted_interrupts(stop.set, ENDINGS):
+            keeper.run(stop, options["interval"])

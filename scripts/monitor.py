@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
+from lockstep.interrupts import ENDINGS, noted_interrupts
 from operations.command import ROOT, ChainCommand, web3_of
 from operations.manifest import read_manifest
 from operations.monitor.replica import JOURNAL
-from operations.monitor.watch import INTERVAL, Options, stopped_by_signals, watch
+from operations.monitor.watch import INTERVAL, Options, watch
 from operations.page.server import HOST
 
 HELP = """Follows a market from the block it was deployed in, executes every call on the model, and
@@ -98,5 +99,5 @@ def cli(
         webhook=webhook,
         is_acknowledging=acknowledge,
     )
-    with stopped_by_signals(options.policy.stop):
+    with noted_interrupts(options.policy.stop.set, ENDINGS):
         raise SystemExit(watch(web3_of(provider), found, options))

@@ -7,6 +7,7 @@ import click
 from web3 import Web3
 
 from lockstep.errors import InputError
+from lockstep.interrupts import ENDINGS, noted_interrupts
 from operations.accounts import Sender
 from operations.command import ChainCommand
 from operations.market import Target
@@ -18,7 +19,6 @@ from operations.publisher import (
     Thresholds,
     is_signed_feed,
 )
-from operations.rounds import stop_on_signals
 from operations.rpc import Policy, connect
 from operations.service import ALIAS, common_options, service, target_named, unlocked
 from operations.sources import (
@@ -90,14 +90,14 @@ def cli(provider: Any, **options: Any) -> None:
     publisher = _publisher(web3, target, sender, metrics, provider, options)
     publisher.check()
     with service(metrics, options["metrics_port"]) as log:
-        stop_on_signals(stop)
         log.info("publishing for market %s, feed %s", target.market, target.feed)
 
         def on_round() -> None:
             if options["once"] and publisher.published:
                 stop.set()
 
-        publisher.run(stop, options["interval"], on_round)
+        with noted_interrupts(stop.set, ENDINGS):
+            publisher.run(stop, options["interval"], on_round)
 
 
 def _publisher(

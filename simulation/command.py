@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from lockstep.cli import FuzzCommand, Whole
+from lockstep.cli import FuzzCommand, Whole, option
 from lockstep.errors import InputError
 from lockstep.prices import parse_time
 from lockstep.regression import write_whole
@@ -67,14 +67,14 @@ def crashes_command() -> click.Command:
 
     names = [scenario.name for scenario in (*SCENARIOS, SYNTHETIC)]
     options = [
-        _option("data", click.Path(path_type=Path), "Directory of price files and margin tiers."),
-        _option("only", click.Choice(names), "One of the crashes."),
-        _option("prices", click.Path(path_type=Path), "Another file, on built-in margin tiers."),
-        _option("start", str, "Of another window of --only or --prices: 2020-03-12 or unix time."),
-        _option("crash", str, "When the figures of that window start; without it halfway."),
-        _option("end", str, "The moment that window ends."),
-        _option("seed", Whole(0), "Of the crowd.", 1),
-        _option("positions", Whole(1), "Traders with a position each.", 4_000),
+        option("data", click.Path(path_type=Path), "Directory of price files and margin tiers."),
+        option("only", click.Choice(names), "One of the crashes."),
+        option("prices", click.Path(path_type=Path), "Another file, on built-in margin tiers."),
+        option("start", str, "Of another window of --only or --prices: 2020-03-12 or unix time."),
+        option("crash", str, "When the figures of that window start; without it halfway."),
+        option("end", str, "The moment that window ends."),
+        option("seed", Whole(0), "Of the crowd.", 1),
+        option("positions", Whole(1), "Traders with a position each.", 4_000),
         click.Option(["--update"], is_flag=True, help="Record the tables in docs/crashes.md."),
     ]
     text = (
@@ -86,11 +86,6 @@ def crashes_command() -> click.Command:
         "\n\nExit codes: 0 the promises held, 1 one was broken, 2 bad input."
     )
     return FuzzCommand("crashes", callback=callback, params=list(options), help=text)
-
-
-def _option(name: str, kind: Any, text: str, default: Any = None) -> click.Option:
-    shown = default is not None
-    return click.Option([f"--{name}"], type=kind, default=default, help=text, show_default=shown)
 
 
 def choose(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from lockstep.cli import FuzzCommand, Whole
+from lockstep.cli import FuzzCommand, Whole, option
 from lockstep.errors import InputError
 from operations.demo.market import MARKET_FILES, Market
 from operations.demo.tape import replay_of
@@ -55,16 +55,16 @@ def demo_command() -> click.Command:
         raise SystemExit(run(Options(**values)))
 
     options = [
-        _option("data", click.Path(path_type=Path), "Directory of price files: March 2020."),
-        _option("prices", click.Path(path_type=Path), "Another file: ts,open,high,low,close."),
-        _option("start", str, "First moment of the prices: 2020-03-12T10:10 or a unix time."),
-        _option("end", str, "The moment they end; a quiet market follows."),
-        _option("speed", click.IntRange(1, FASTEST), "Seconds of the prices in one of ours.", 30),
-        _option("traders", click.IntRange(2, 2_000), "Traders with a position each.", 120),
-        _option("seed", Whole(0), "Of the traders and of what is drawn of the prices.", 1),
-        _option("host", str, "Where the page is served; 0.0.0.0 is everywhere.", HOST),
-        _option("port", click.IntRange(0, 65_535), "Its port; 0 takes a free one.", PORT),
-        _option("folder", click.Path(path_type=Path), "For what it writes.", FOLDER),
+        option("data", click.Path(path_type=Path), "Directory of price files: March 2020."),
+        option("prices", click.Path(path_type=Path), "Another file: ts,open,high,low,close."),
+        option("start", str, "First moment of the prices: 2020-03-12T10:10 or a unix time."),
+        option("end", str, "The moment they end; a quiet market follows."),
+        option("speed", click.IntRange(1, FASTEST), "Seconds of the prices in one of ours.", 30),
+        option("traders", click.IntRange(2, 2_000), "Traders with a position each.", 120),
+        option("seed", Whole(0), "Of the traders and of what is drawn of the prices.", 1),
+        option("host", str, "Where the page is served; 0.0.0.0 is everywhere.", HOST),
+        option("port", click.IntRange(0, 65_535), "Its port; 0 takes a free one.", PORT),
+        option("folder", click.Path(path_type=Path), "For what it writes.", FOLDER),
     ]
     text = (
         "A market on a chain of one's own: deployed, with a pool and traders, a publisher that "
@@ -74,11 +74,6 @@ def demo_command() -> click.Command:
         "\n\nExit codes: 0 stopped by Ctrl-C, 1 a part has failed, 2 bad input."
     )
     return FuzzCommand("demo", callback=callback, params=list(options), help=text)
-
-
-def _option(name: str, kind: Any, text: str, default: Any = None) -> click.Option:
-    shown = default is not None
-    return click.Option([f"--{name}"], type=kind, default=default, help=text, show_default=shown)
 
 
 main = click.Group("operations.demo", commands=[demo_command()])

@@ -23,8 +23,9 @@ from operations.monitor.adoption import adopt, people_in
 from operations.monitor.functions import Function, Unreadable, functions_of
 from operations.monitor.outside import Outside, Refused, Unasked, shown
 from operations.monitor.records import Attempt, Block, Entry, Item, Word, entries
-from operations.monitor.system import Foreign, Given, Subject, System, Unlisted, base_of
+from operations.monitor.system import Foreign, Given, Subject, System, base_of
 from operations.monitor.words import SystemWords
+from perp_fuzz.actions import Unlisted
 from perp_fuzz.adapter import flat_fields
 from perp_fuzz.deployment import Artifacts
 from python_model.evm import Contract, Event, Revert

@@ -17,7 +17,7 @@ from perp_fuzz.deployment import created_address
 from perp_fuzz.signing import digest
 from python_model.aggregator_price_feed import AggregatorPriceFeed
 from python_model.configurator import Configurator
-from python_model.evm import ZERO_ADDRESS, Chain, Revert
+from python_model.evm import ZERO_ADDRESS, Chain
 from python_model.liquidity_pool import LiquidityPool
 from python_model.market_factory import MarketFactory
 from python_model.perp_market import PerpMarket
@@ -205,15 +205,3 @@ class Foreign:
     def decimals(self) -> int:
         """As it answered in the call that is executed."""
         return int.from_bytes(self._outside.ask(self.address, DECIMALS, True)[:32], "big")
-
-
-class Unlisted:
-    """A feed without publishers, as the configurator meets it: it has no such function."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-
-    def set_publishers(self, *_: Any, sender: str) -> None:
-        raise Revert
-
-    remove_publisher = set_publishers

@@ -1,13 +1,10 @@
 """The monitor as a command: everything put together, until it is stopped."""
 
 import logging
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from web3 import Web3
 
@@ -188,22 +185,3 @@ def artifacts_of(subject: Subject) -> Artifacts:
     """Interfaces and storage layouts of the contracts that the models mirror."""
     names = (*AGREED, subject.feed.contract)
     return {name: compile_vyper(f"contracts/{name}.vy", root=ROOT) for name in names}
-
-
-@contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set the event, once; a second one does what it always did."""
-    before: dict[int, Any] = {}
-
-    def handle(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        before[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

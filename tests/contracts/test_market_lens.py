@@ -21,6 +21,7 @@ from lockstep import abi
 from lockstep.checker import Checker
 from lockstep.compiler import compile_vyper
 from lockstep.engines import open_engine
+from lockstep.mirror.codec import canonical
 from lockstep.step import Step
 from perp_fuzz.adapter import PerpAdapter
 from perp_fuzz.commands import configs
@@ -45,7 +46,7 @@ class BothLenses:
         self.types = {
             item["name"]: [(entry["type"]) for entry in item["inputs"]] for item in functions
         }
-        self.returns = {item["name"]: _kind(item["outputs"][0]) for item in functions}
+        self.returns = {item["name"]: canonical(item["outputs"][0]) for item in functions}
 
     def ask(self, name: str, *args: Any) -> tuple[Any, str]:
         """Value, or None and the reason: equal in both forms."""
@@ -65,13 +66,6 @@ class BothLenses:
         assert got.ok == (value is not None), f"{name}{args}: {abi.revert_reason(got.output)}"
         assert got.output == expected, f"{name}{args}: {value} or {reason!r} expected"
         return value, reason
-
-
-def _kind(entry: dict[str, Any]) -> str:
-    kind: str = entry["type"]
-    if kind.startswith("tuple"):
-        return f"({','.join(_kind(part) for part in entry['components'])}){kind[5:]}"
-    return kind
 
 
 class Watch:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from web3 import Web3
 
+from lockstep.interrupts import ENDINGS, noted_interrupts
 from operations.manifest import read_manifest
-from operations.monitor.watch import Options, stopped_by_signals, watch
+from operations.monitor.watch import Options, watch
 
 
 def main():
@@ -16,7 +17,7 @@ def main():
     options = Options(
         Path(database), is_once=is_once == "once", webhook=webhook or None, interval=0.05
     )
-    with stopped_by_signals(options.policy.stop):
+    with noted_interrupts(options.policy.stop.set, ENDINGS):
         return watch(Web3(Web3.HTTPProvider(address)), read_manifest(Path(manifest)), options)
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from lockstep.errors import InputError
+from lockstep.mirror.codec import canonical, signature
 from operations import keeper, market
 from operations.manifest import Compiler, Contract, Manifest, Roles
-from operations.stage import abi_type
 from perp_fuzz.deployment import compile_contracts
 
 CONTRACTS = ("PerpMarket", "RiskEngine", "MarketLens", "SignedPriceFeed", "AggregatorPriceFeed")
@@ -25,9 +25,8 @@ def declared():
     for name in CONTRACTS:
         for item in compile_contracts()[name].abi:
             if item["type"] == "function":
-                inputs = ",".join(abi_type(field) for field in item["inputs"])
-                outputs = tuple(abi_type(field) for field in item["outputs"])
-                found.setdefault(f"{item['name']}({inputs})", set()).add(outputs)
+                outputs = tuple(canonical(field) for field in item["outputs"])
+                found.setdefault(signature(item), set()).add(outputs)
     return found
 
 
