@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import click
 from ape.cli import ConnectedProviderCommand
 from ape.exceptions import ApeException, NetworkError, ProviderError
+from requests.exceptions import ConnectionError as NotConnected
 from web3 import Web3
 
 from lockstep.errors import InputError
@@ -40,6 +41,10 @@ class ChainCommand(ConnectedProviderCommand):
             return super().invoke(ctx)
         except (InputError, click.UsageError) as error:
             _fail(error, 2)
+        except NotConnected:  # ape finds no node and none to start: later on `patient` answers
+            raise OneLine(
+                "--network: no node answers there. Start the node, or choose another network.", 2
+            ) from None
         except (NetworkError, ProviderError) as error:  # of connecting: later on web3 answers
             raise OneLine(
                 f"--network: {error} Start the node, or choose another network.", 2

@@ -58,14 +58,14 @@ def deploy(
 
     InputError before anything is sent, where file, manifest, chain and account do not fit;
     DeployError if the chain then does something else than was rehearsed. `agree` is asked once
-    the plan is shown. `passed` is told every boundary between two effects on chain or disk
-    ("factory noted", "factory sent", "factory mined", "factory recorded").
+    the plan is shown, if something is to be sent. `passed` is told every boundary between two
+    effects on chain or disk ("factory noted", "factory sent", "factory mined", "factory recorded").
     """
     with _alone(path):
         run = _Run(web3, signer, settings, path, say, passed)
         run.prepare()
         run.show()
-        if not dry_run and agree():
+        if not dry_run and (run.has_nothing_to_send or agree()):
             run.carry_out()
         return run.manifest
 
@@ -140,7 +140,13 @@ class _Run:
         check_evm(self._chain.web3)
         check_given(self._chain, self._settings)
         self._say("rehearsing; the first time the contracts are compiled for that")
-        self._look(is_first=True)
+        try:
+            self._look(is_first=True)
+        except DeployError as error:  # nothing has been sent
+            raise InputError(
+                f"{self._settings.path}: {error}: an earlier deployment is in the way: put back "
+                "its file and its source, or choose another salt"
+            ) from None
         for key, name, found, meant in unlike(self.manifest, self._plan):
             raise InputError(
                 f"{self._path}: contracts.{key}{name}: {found}, but the source gives {meant}: "
@@ -149,6 +155,10 @@ class _Run:
             )
         self._check_created()
         self._check_account()
+
+    @property
+    def has_nothing_to_send(self) -> bool:
+        return not self._left() and self.manifest.pending is None
 
     def show(self) -> None:
         """What will be done."""

@@ -11,7 +11,7 @@ import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ PROFILES = {
     "testnet": "a public chain without value: token and aggregator are deployed unless given",
     "production": "a chain with value: token, aggregators and a contract as owner are given",
 }
+NETWORKS = Path(__file__).resolve().parents[1] / "networks"
 MAX_PUBLISHERS = 8
 MAX_DECIMALS = 18
 WAD_PLACES = 18
@@ -116,8 +117,7 @@ def read_settings(path: Path) -> Settings:
     try:
         content = tomllib.loads(path.read_text(), parse_float=Decimal)
     except FileNotFoundError:
-        known = ", ".join(sorted(str(found) for found in path.parent.glob("*.toml"))) or "none"
-        raise InputError(f"{path}: no such deploy file; there are: {known}") from None
+        raise InputError(f"{path}: no such deploy file; {_known(path.parent)}") from None
     except (OSError, ValueError) as error:  # ValueError: not TOML, or not text
         raise InputError(f"{path}: not readable as TOML: {error}") from None
     top = _Table(path, "", content)
@@ -324,6 +324,15 @@ class _Table:
         return f"did you mean {close[0]}?" if close else f"remove it; {', '.join(self._asked)} are"
 
 
+def _known(folder: Path) -> str:
+    """The deploy files beside one that is not there; if there are none, the project's."""
+    for place in (folder, NETWORKS):
+        names = sorted(found.name for found in place.glob("*.toml"))
+        if names:
+            return f"in {place} there are: {', '.join(names)}: name one, or copy it"
+    return "write one like networks/local.toml of the project"
+
+
 def _one_of(choices: Mapping[str, Any]) -> Callable[[Any], str]:
     def convert(value: Any) -> str:
         if value not in choices:
@@ -356,12 +365,9 @@ def _scaled(places: int) -> Callable[[Any], int]:
     """A number of the file as an integer of 10**-places."""
 
     def convert(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
-            raise ValueError(f"{value!r} is no number: write one, such as 0.02")
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            raise ValueError(f"{value!r} is no number: write one, such as 0.02") from None
+        if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+            raise ValueError(f"{value!r} is no number: write one, such as 0.02, without quotes")
+        number = Decimal(value)
         if not number.is_finite() or number < 0 or abs(number.adjusted()) > 60:
             raise ValueError(f"{value} is no number from 0 on: change it")
         _, digits, exponent = number.as_tuple()

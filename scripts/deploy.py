@@ -36,7 +36,7 @@ Keys come from ape's accounts (`ape accounts import deployer`); TEST::0 is one o
 mnemonic, for a local chain:
 
 \b
-  anvil &
+  scripts/_ci/run.sh anvil &
   ape run deploy --network ethereum:local:http://127.0.0.1:8545 --account TEST::0
 
 verify deploys the source once more in this process and compares code, immutables included, and
@@ -57,7 +57,7 @@ Exit codes: 0 deployed, or equal; 1 it failed, or differs; 2 bad input, nothing 
     "--account", type=AccountAliasPromptChoice(), help="Who deploys: an alias of `ape accounts`."
 )
 @click.option("--dry-run", is_flag=True, help="Checks and shows the plan; sends nothing.")
-@click.option("--yes", is_flag=True, help="Sends without asking.")
+@click.option("--yes", is_flag=True, help="Sends without asking, as where no terminal is.")
 def cli(
     provider: Any,
     action: str,
@@ -90,8 +90,10 @@ def _below(name: str) -> Path:
 
 
 def _is_agreed(settings: Settings, account: Any, yes: bool) -> bool:
-    """Asks whom it can ask; a key file is unlocked once for all transactions."""
-    if settings.profile != "local" and not yes and sys.stdin.isatty():
+    """Asks, on a public network; a key file is unlocked once for all transactions."""
+    if settings.profile != "local" and not yes:
+        if not sys.stdin.isatty():
+            raise InputError("--yes: there is no terminal to ask at: give it to send without")
         click.confirm("Send them?", abort=True)
     if hasattr(account, "set_autosign"):
         account.set_autosign(True)

@@ -25,10 +25,10 @@ def test_contracts_and_model_agree_on_every_kind_of_deployment() -> None:
 
 @pytest.mark.parametrize("engine", ["pyevm", "anvil"])
 def test_contracts_and_model_agree_on_other_engines(engine: str) -> None:
-    plan = Plan(PerpAdapter(), 250, 7, configs([6]), engine, length=250)
+    plan = Plan(PerpAdapter(), 100, 7, configs([6]), engine, length=100)
     result = run_campaign(plan)
     assert result.divergence is None, result.divergence
-    assert result.tally.steps == 250
+    assert result.tally.steps == 100
 
 
 @pytest.mark.parametrize("config", configs([6]), ids=["signed", "aggregator", "narrow"])

@@ -61,7 +61,10 @@ def rpc(web3: Web3, method: str, *values):
 
 def send(web3: Web3, sender: str, to: str | None, data: bytes):
     """The receipt of a transaction of an account that the node has the key of."""
-    fields = {"from": sender, "data": "0x" + data.hex()} | ({"to": to} if to else {})
+    # An estimate is of another moment than the block, in which a word may be written that was not.
+    fields = {"from": sender, "data": "0x" + data.hex(), "gas": hex(16_000_000)}
+    if to is not None:
+        fields["to"] = to
     return web3.eth.wait_for_transaction_receipt(rpc(web3, "eth_sendTransaction", fields))
 
 

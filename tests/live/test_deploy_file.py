@@ -96,7 +96,7 @@ def test_what_does_not_belong_is_named_with_a_remedy(tmp_path, old, new, key, to
         ("max_price_age = 240", "max_price_age = 86_401", "params.max_price_age", "1 and 86400"),
         ("keeper_share = 0.1", "keeper_share = -0.1", "params.keeper_share", "from 0 on"),
         ("keeper_share = 0.1", "keeper_share = nan", "params.keeper_share", "from 0 on"),
-        ("keeper_share = 0.1", 'keeper_share = "much"', "params.keeper_share", "is no number"),
+        ("keeper_share = 0.1", 'keeper_share = "0.1"', "params.keeper_share", "without quotes"),
         ("keeper_share = 0.1", "keeper_share = 1e-19", "params.keeper_share", "18 decimal places"),
         ("max_bad_debt = 1_000_000", "max_bad_debt = 1e30", "risk.max_bad_debt", "between 0 and 7"),
     ],
@@ -132,6 +132,8 @@ def test_a_file_that_is_missing_names_those_that_are_there(tmp_path):
     changed(tmp_path)
     with pytest.raises(InputError, match=r"there are: .*local\.toml"):
         read_settings(tmp_path / "locale.toml")
+    with pytest.raises(InputError, match=r"networks there are: local\.toml, sepolia\.toml"):
+        read_settings(tmp_path / "nowhere" / "local.toml")
 
 
 def test_comments_and_confirmations_leave_the_digest_alone(tmp_path):

@@ -133,6 +133,15 @@ def test_an_owner_without_code_where_there_is_value(web3, tmp_path):
     refused(web3, settings, tmp_path / "m.json", told)
 
 
+def test_a_place_that_another_deployment_has_taken(web3, tmp_path):
+    path = tmp_path / "m.json"
+    deploy_here(web3, settings_of(tmp_path), path)
+    path.unlink()
+    other = settings_of(tmp_path, ("tier_sizes = [1, 5, 20, 50]", "tier_sizes = [1, 5, 25, 50]"))
+    told = "is other code than the source gives: an earlier deployment is in the way: put back"
+    refused(web3, other, path, told)
+
+
 def test_an_account_without_funds(web3, tmp_path):
     poor = LocalSigner(Account.create())
     told = f"--account {poor.address.lower()}: holds 0.000000 of the native coin, up to 0."

@@ -126,10 +126,10 @@ def test_no_mutant_touches_comments_documentation_or_pragmas() -> None:
 
 
 def test_nearly_all_mutants_compile() -> None:
-    """Of the purse all, of a contract with external calls some; less than one in twenty may not."""
+    """Many of the purse, some of a contract with external calls: under one in twenty may not."""
     other = "contracts/AggregatorPriceFeed.vy"
     invalid = 0
-    chosen = [*sample(VYPER, 40, 1), *sample(vyper_mutants([other], ROOT), 10, 1)]
+    chosen = [*sample(VYPER, 20, 1), *sample(vyper_mutants([other], ROOT), 5, 1)]
     for mutant in chosen:
         text = mutant.apply((ROOT / mutant.file).read_text())
         try:

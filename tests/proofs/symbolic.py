@@ -16,6 +16,8 @@ import z3
 # branch, which may stay undecided, and for a claim.
 BRANCH_EFFORT = 30_000
 CLAIM_EFFORT = 30_000_000
+# What an effort comes to depends on where z3 begins. A claim that it gives up is begun elsewhere.
+BEGINNINGS = 8
 
 Monomial = tuple[str, ...]  # names of the variables multiplied, sorted
 Number = Union[int, "Whole"]
@@ -102,7 +104,13 @@ class Path:
 
     def require(self, claims: "list[Truth | bool]") -> None:
         """Raises unless the claims hold for all values that take this path."""
-        answer = self.check(z3.Not(both(*claims).term), CLAIM_EFFORT)
+        claim = z3.Not(both(*claims).term)
+        answer = self.check(claim, CLAIM_EFFORT)
+        for beginning in range(1, BEGINNINGS):
+            if answer != z3.unknown:
+                break
+            self._linear, self._full = _Questions(beginning), _Questions(beginning)
+            answer = self.check(claim, CLAIM_EFFORT)
         if answer == z3.unknown:
             raise Undecided
         if answer == z3.sat:
@@ -178,8 +186,9 @@ _path: Path
 class _Questions:
     """A solver that is told, when asked, what has been assumed since."""
 
-    def __init__(self) -> None:
+    def __init__(self, beginning: int = 0) -> None:
         self._told: set[int] = set()
+        self._beginning = beginning
         self.solver: Any = None
 
     def ask(
@@ -187,6 +196,7 @@ class _Questions:
     ) -> z3.CheckSatResult:
         if self.solver is None:
             self.solver = z3.Solver()
+            self.solver.set("random_seed", self._beginning)
         new = [item for item in assumed if item.get_id() not in self._told]
         self.solver.add(new)
         self._told.update(item.get_id() for item in new)
