@@ -174,8 +174,13 @@ def register_events(abi: Iterable[dict[str, Any]]) -> dict[str, Event]:
                 f"{field['type']} {'indexed ' if field['indexed'] else ''}{field['name']}"
                 for field in item["inputs"]
             ]
-            events[item["name"]] = Event(f"{item['name']}({', '.join(fields)})")
+            events[item["name"]] = _event(f"{item['name']}({', '.join(fields)})")
     return events
+
+
+@lru_cache(maxsize=1 << 10)  # every deployment registers the same
+def _event(declaration: str) -> Event:
+    return Event(declaration)
 
 
 def _value(kind: str, raw: bytes) -> Value | bool:

@@ -306,7 +306,6 @@ class Codec:
         else:
             self._listed, self._feed_codec = Unlisted(feed.address), Rounds(system, True)
         self._rounds = Rounds(system)
-        self._creations: dict[int, bytes] = {}
 
     def calldata(self, action: str, args: tuple[int | str, ...]) -> tuple[str, bytes]:
         """Target and calldata."""
@@ -329,7 +328,7 @@ class Codec:
             selector = abi.selector(f"{function}({','.join(types)})")
             return self._targets[contract].address, selector + _arguments(given)
         if action == "create_market":
-            return self.system.factory.address, self._creation(args)
+            return self.system.factory.address, create_market_calldata(self._new_market(args))
         item = ACTIONS[action]
         target = self._targets[item.contract]
         if action == "set_hook":
@@ -393,14 +392,6 @@ class Codec:
                 value = next(given)
                 values.append(value if type(value) is int else self._addresses[value])
         return values
-
-    def _creation(self, args: tuple[int | str, ...]) -> bytes:
-        """Calldata of `create_market`; there are few of them."""
-        number = self._number(args[0])
-        if number not in self._creations:
-            plain = [getattr(part, "address", part) for part in self._new_market(args)]
-            self._creations[number] = create_market_calldata(plain)
-        return self._creations[number]
 
     @staticmethod
     def _number(value: int | str) -> int:

@@ -1,6 +1,6 @@
 """The system under test, deployed twice: contracts on an engine, and their model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -307,8 +307,13 @@ def _created_logs(system: System, artifacts: Artifacts) -> list[Log]:
     ]
 
 
-def create_market_calldata(arguments: Sequence[Any]) -> bytes:
-    """Of `MarketFactory.create_market`: token and feed by address, names, parameters."""
+def create_market_calldata(arguments: Iterable[Any]) -> bytes:
+    """Of `MarketFactory.create_market`: token and feed (the model's will do), names, parameters."""
+    return _create_market_calldata(tuple(getattr(item, "address", item) for item in arguments))
+
+
+@lru_cache(maxsize=1 << 10)  # the same are tried in every deployment
+def _create_market_calldata(arguments: tuple[Any, ...]) -> bytes:
     return CREATE_MARKET + abi_encode(CREATE_MARKET_TYPES, arguments)
 
 

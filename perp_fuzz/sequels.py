@@ -110,7 +110,7 @@ class Sequels:
         risk = risk._replace(volatility_window=risk.volatility_window | 1, move_windows=windows)
         plain: list[Any] = [system.token, self._feed, POOL_NAME, POOL_SYMBOL]
         plain += [system.engine.PARAMS, risk]
-        data = create_market_calldata([getattr(item, "address", item) for item in plain])
+        data = create_market_calldata(plain)
         created: list[Any] = []
 
         def run() -> bytes:

@@ -80,7 +80,6 @@ class WhatIf:
             for publishers in (listed, strangers)
         )
         self._risk = system.engine.params()
-        self._creations: dict[int, bytes] = {}
 
     def _deploy_unbound(
         self, engine: Engine, artifact: Artifact, listed: list[str]
@@ -116,18 +115,14 @@ class WhatIf:
         system = self.system
         factory, risk = system.factory, self._risk
         sender = factory.owner
-        faults = list(enumerate(_faults(system.engine.PARAMS)))
-        for number, (label, params) in rng.sample(faults, OF_MARKET):
+        faults = list(_faults(system.engine.PARAMS))
+        for label, params in rng.sample(faults, OF_MARKET):
             plain = [system.token, system.feed, POOL_NAME, POOL_SYMBOL, params, risk]
-            if number not in self._creations:
-                self._creations[number] = create_market_calldata(
-                    [getattr(item, "address", item) for item in plain]
-                )
 
             def create(plain: list[Any] = plain) -> bytes:
                 return abi.word(factory.create_market(*plain, sender=sender).address)
 
-            data = self._creations[number]
+            data = create_market_calldata(plain)
             yield self._try(factory.address, data, f"a market with {label}", sender, create)
 
     def _of_risk(self, rng: random.Random) -> Iterator[View]:
@@ -147,7 +142,7 @@ class WhatIf:
         engine, factory = system.engine, system.factory
         params, risk = at_bound(rng, engine.PARAMS, engine.params())
         plain: list[Any] = [system.token, self.unbound, POOL_NAME, POOL_SYMBOL, params, risk]
-        data = create_market_calldata([getattr(item, "address", item) for item in plain])
+        data = create_market_calldata(plain)
         sender = factory.owner
 
         def create() -> bytes:

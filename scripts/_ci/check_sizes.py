@@ -1,14 +1,10 @@
 """Runtime size of every deployable, immutables included. Exits 1 when one reaches the limit."""
 
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
-from vyper.compiler import compile_from_file_input
-from vyper.compiler.input_bundle import FilesystemInputBundle
-
-from lockstep.compiler import compile_vyper
+from lockstep.compiler import Sources
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 22_000  # bytes; a chain refuses 24,577
@@ -27,17 +23,19 @@ def runtime_sizes(root: Path) -> dict[str, int]:
     """Bytes of code on chain by contract name."""
     sizes = {}
     for path in sorted((root / "contracts").glob("*.vy")):
-        artifact = compile_vyper(path.relative_to(root), root=root)
-        sizes[path.stem] = len(artifact.runtime) + immutable_bytes(code_layout(path, root))
+        sources = Sources.of(path, root)
+        sizes[path.stem] = len(sources.artifact().runtime) + immutable_bytes(code_layout(sources))
     return sizes
 
 
-def code_layout(path: Path, root: Path) -> dict[str, Any]:
-    bundle = FilesystemInputBundle([Path(sysconfig.get_paths()["purelib"]), root])
-    file = bundle.load_file(path)
-    layout = compile_from_file_input(file, input_bundle=bundle, output_formats=["layout"])["layout"]
-    found: dict[str, Any] = layout.get("code_layout", {})
-    return found
+def code_layout(sources: Sources) -> dict[str, Any]:
+    """Where the compiler puts immutables, behind the code."""
+
+    def compiled() -> tuple[dict[str, Any], list[str]]:
+        data, read = sources.load()
+        return data.storage_layout.get("code_layout", {}), read
+
+    return sources.cached(" code layout", compiled)
 
 
 def report(sizes: dict[str, int], limit: int = LIMIT) -> int:

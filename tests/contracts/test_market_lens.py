@@ -167,7 +167,7 @@ def test_what_the_lens_says_happens_in_both_forms(decimals: int) -> None:
     for seed, config in enumerate(configs([decimals])):
         watch = Watch(config, seed + decimals)
         try:
-            watch.run(1_000)
+            watch.run(700)
             watch.checker.finish()
         finally:
             watch.engine.close()

@@ -11,7 +11,7 @@ from lockstep.stateful import state_machine
 from perp_fuzz.adapter import ADAPTER
 from python_model.perp_market import PerpMarket
 
-SETTINGS = settings(max_examples=15, stateful_step_count=40)
+SETTINGS = settings(max_examples=10, stateful_step_count=40)
 
 
 def case_of(config: dict[str, Any]) -> type:
