@@ -48,7 +48,9 @@ export $(VARIABLES)
 
 # Recipes run with the tools of the clone first: ape looks for `vyper` and `anvil` on PATH.
 RUN := scripts/_ci/run.sh
-WORKERS ?= auto
+# One more than cores: tests of live chains wait for much of their time.
+CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+WORKERS ?= $(shell expr $(CORES) + 1)
 
 help: ## Show this help
 	@awk 'BEGIN { FS = ":[^#]*## " } \
@@ -86,10 +88,16 @@ corpus: python ## List a corpus and replay it on the model (CORPUS=folder UPDATE
 	@$(RUN) options corpus CORPUS UPDATE
 
 test: python anvil cluster browser ## Run every test: unit, differential, stateful, parity, sizes, integration
-	@$(RUN) python scripts/_ci/check_sizes.py
+	@$(MAKE) --no-print-directory --jobs=2 sizes compile
 	@$(RUN) python -m pytest -p no:ape_test tests --ignore=tests/integration -n $(WORKERS)
-	@$(RUN) ape test tests/integration --network ethereum:local:test
-	@$(RUN) ape test tests/integration --network ethereum:local:foundry
+	@$(RUN) ape test tests/integration -n $(CORES) --network ethereum:local:test
+	@$(RUN) ape test tests/integration -n $(CORES) --network ethereum:local:foundry
+
+sizes: python ## Show the size of every contract; one of 22,000 bytes is an error
+	@$(RUN) python scripts/_ci/check_sizes.py
+
+compile: python ## Compile the contracts for ape
+	@$(RUN) ape compile >/dev/null
 
 gas: python ## Measure gas and compare with the recorded snapshot (UPDATE=1 records)
 	@$(RUN) options gas UPDATE

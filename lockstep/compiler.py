@@ -24,8 +24,9 @@ class Artifact(NamedTuple):
     path: str
     abi: list[dict[str, Any]]
     initcode: bytes  # without constructor arguments: append them
-    runtime: bytes
+    runtime: bytes  # without immutables, which follow it on chain
     layout: dict[str, Any]  # Vyper's storage layout: name -> {slot, type, ..}, nested per module
+    immutables: int  # bytes of them
 
     def slot(self, name: str) -> int:
         """Slot of a storage variable; "module.name" for one of an initialised module."""
@@ -94,11 +95,14 @@ class Sources(NamedTuple):
                     "initcode": data.bytecode.hex(),
                     "runtime": data.bytecode_runtime.hex(),
                     "layout": data.storage_layout.get("storage_layout", {}),
+                    "immutables": _end(data.storage_layout.get("code_layout", {})),
                 }, read
 
-        found = self.cached("", compiled) if cache else compiled()[0]
+        kind = f" {' '.join(Artifact._fields)}"
+        found = self.cached(kind, compiled) if cache else compiled()[0]
         code = (bytes.fromhex(found["initcode"]), bytes.fromhex(found["runtime"]))
-        return Artifact(name or str(self.target), found["abi"], *code, found["layout"])
+        rest = (found["layout"], found["immutables"])
+        return Artifact(name or str(self.target), found["abi"], *code, *rest)
 
     def cached(
         self, kind: str, make: Callable[[], tuple[dict[str, Any], list[str]]]
@@ -155,6 +159,15 @@ class Sources(NamedTuple):
         level = pragma.optimize or OptimizationLevel.from_string(self.optimize)
         settings = Settings(optimize=level, evm_version=pragma.evm_version or EVM_VERSION)
         return phases.CompilerData(file, bundle, settings, no_bytecode_metadata=True), read
+
+
+def _end(layout: dict[str, Any]) -> int:
+    """Length of the data that the constructor appends to the code."""
+    ends = [
+        item["offset"] + item["length"] if "offset" in item else _end(item)
+        for item in layout.values()
+    ]
+    return max(ends, default=0)
 
 
 def _fingerprint(paths: list[str], replaced: Mapping[str, str]) -> str:

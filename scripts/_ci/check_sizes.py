@@ -2,40 +2,20 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
-from lockstep.compiler import Sources
+from lockstep.compiler import compile_vyper
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 22_000  # bytes; a chain refuses 24,577
-
-
-def immutable_bytes(layout: dict[str, Any]) -> int:
-    """Length of the data section the constructor appends to the code."""
-    ends = [
-        item["offset"] + item["length"] if "offset" in item else immutable_bytes(item)
-        for item in layout.values()
-    ]
-    return max(ends, default=0)
 
 
 def runtime_sizes(root: Path) -> dict[str, int]:
     """Bytes of code on chain by contract name."""
     sizes = {}
     for path in sorted((root / "contracts").glob("*.vy")):
-        sources = Sources.of(path, root)
-        sizes[path.stem] = len(sources.artifact().runtime) + immutable_bytes(code_layout(sources))
+        artifact = compile_vyper(path, root=root)
+        sizes[path.stem] = len(artifact.runtime) + artifact.immutables
     return sizes
-
-
-def code_layout(sources: Sources) -> dict[str, Any]:
-    """Where the compiler puts immutables, behind the code."""
-
-    def compiled() -> tuple[dict[str, Any], list[str]]:
-        data, read = sources.load()
-        return data.storage_layout.get("code_layout", {}), read
-
-    return sources.cached(" code layout", compiled)
 
 
 def report(sizes: dict[str, int], limit: int = LIMIT) -> int:
