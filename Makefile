@@ -89,7 +89,7 @@ corpus: python ## List a corpus and replay it on the model (CORPUS=folder UPDATE
 
 test: python anvil cluster browser ## Run every test: unit, differential, stateful, parity, sizes, integration
 	@$(MAKE) --no-print-directory --jobs=2 sizes compile
-	@$(RUN) python -m pytest -p no:ape_test tests --ignore=tests/integration -n $(WORKERS)
+	@$(RUN) python -m pytest -p no:ape_test tests --ignore=tests/integration -n $(WORKERS) --dist worksteal
 	@$(RUN) ape test tests/integration -n $(CORES) --network ethereum:local:test
 	@$(RUN) ape test tests/integration -n $(CORES) --network ethereum:local:foundry
 

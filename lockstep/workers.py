@@ -48,8 +48,8 @@ def run(plan: Plan, processes: int, tick: Callable[[int], None]) -> Result:
     """All chains, up to the first failure; Ctrl-C keeps what the workers have done."""
     stop = multiprocessing.get_context("fork").Event()
     prepare(plan)
-    with noted_interrupts(stop.set) as interrupted:
-        crew = _Crew(plan, processes, stop, tick)
+    with noted_interrupts() as interrupted:
+        crew = _Crew(plan, processes, stop, interrupted, tick)
         try:
             crew.work()
         finally:
@@ -60,10 +60,13 @@ def run(plan: Plan, processes: int, tick: Callable[[int], None]) -> Result:
 class _Crew:
     """The workers of one campaign, and what they have brought so far."""
 
-    def __init__(self, plan: Plan, size: int, stop: Any, tick: Callable[[int], None]) -> None:
+    def __init__(
+        self, plan: Plan, size: int, stop: Any, interrupted: list[bool], tick: Callable[[int], None]
+    ) -> None:
         self.tally = Tally(plan.adapter)
         self.divergence: Divergence | None = None
         self._plan, self._size, self._stop, self._tick = plan, size, stop, tick
+        self._interrupted = interrupted
         self._waiting = deque(plan.chains())
         self._losses: Counter[int] = Counter()
         self._workers: dict[Any, _Worker] = {}
@@ -76,7 +79,9 @@ class _Crew:
                 worker.give(self._waiting.popleft())
             if not self._workers:
                 return
-            for ready in wait(list(self._workers)):
+            for ready in wait(list(self._workers)):  # every worker ticks, several times a second
+                if self._interrupted:
+                    self._stop.set()  # not by the signal's handler: this may hold the event's lock
                 worker = self._workers[ready]
                 try:
                     self._hear(worker, *worker.connection.recv())

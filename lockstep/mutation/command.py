@@ -5,7 +5,6 @@ Exit codes: 0 every mutant killed or argued, 1 a survivor, or a reason that is r
 """
 
 import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from lockstep.cli import FuzzCommand, Whole
 from lockstep.errors import InputError
+from lockstep.interrupts import ended_as_interrupted
 from lockstep.mutation.mutants import Mutant, sample
 from lockstep.mutation.project import Project
 from lockstep.mutation.review import read_reasons
@@ -92,8 +92,6 @@ def run(
     if not console.is_terminal:
         console = Console(width=160, soft_wrap=True)
     started = time.monotonic()
-    # Whoever ends it otherwise than by Ctrl-C gets the same: no process is left, nothing is lost.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     contracts, model = all_mutants(project)
     reasons = read_reasons(reviewed, {item.id: item for item in (*contracts, *model)})
     chosen = choose(contracts, model, only, everything, seed)
@@ -105,7 +103,8 @@ def run(
     runner = Runner(project, seed, float(seconds), processes, _Progress(console))
     interrupted = False
     try:
-        entries = runner.run(chosen, _short_hunts(reasons, seconds))
+        with ended_as_interrupted():  # no process is left, nothing is lost
+            entries = runner.run(chosen, _short_hunts(reasons, seconds))
     except Unfinished as unfinished:
         entries, interrupted = unfinished.entries, True
     summary = Summary(entries, reasons)

@@ -19,6 +19,7 @@ mkdir -p "$VVM_BINARY_PATH"
 export MPLCONFIGDIR="$PWD/.cache/matplotlib" # matplotlib keeps its list of fonts here
 export PYTHONPATH="$PWD"
 unset PYTHONHOME
+unset PYTHONDONTWRITEBYTECODE # tests start many processes: none compiles the modules anew
 
 if [ "$1" = options ]; then
   command=${2#*:}
