@@ -5,12 +5,14 @@ changed, new or deleted file anywhere in the imports is a miss. Overrides replac
 by text without touching it: that is how bugs are planted.
 """
 
+import gc
 import hashlib
 import json
 import os
 import sysconfig
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,14 +53,13 @@ def compile_vyper(
     root: str | Path = ".",
     overrides: Mapping[str, str] | None = None,
     optimize: str = "gas",
-    cache: bool = True,
 ) -> Artifact:
     """Compile root/path. `overrides` maps paths relative to root to the text to use instead.
 
     Imports resolve beside the importing file, then in root, then in site-packages. A pragma in the
     source that contradicts `optimize` wins.
     """
-    return Sources.of(path, root, overrides, optimize).artifact(str(path), cache)
+    return Sources.of(path, root, overrides, optimize).artifact(str(path))
 
 
 class Sources(NamedTuple):
@@ -81,7 +82,7 @@ class Sources(NamedTuple):
         replaced = {str((base / name).resolve()): text for name, text in (overrides or {}).items()}
         return cls((base / path).resolve(), base, replaced, optimize)
 
-    def artifact(self, name: str = "", cache: bool = True) -> Artifact:
+    def artifact(self, name: str = "") -> Artifact:
         """Compiled. `name` is what its path is called, if not the whole path."""
 
         def compiled() -> tuple[dict[str, Any], list[str]]:
@@ -99,7 +100,7 @@ class Sources(NamedTuple):
                 }, read
 
         kind = f" {' '.join(Artifact._fields)}"
-        found = self.cached(kind, compiled) if cache else compiled()[0]
+        found = self.cached(kind, compiled)
         code = (bytes.fromhex(found["initcode"]), bytes.fromhex(found["runtime"]))
         rest = (found["layout"], found["immutables"])
         return Artifact(name or str(self.target), found["abi"], *code, *rest)
@@ -119,7 +120,8 @@ class Sources(NamedTuple):
             if entry.exists():
                 found: dict[str, Any] = json.loads(entry.read_text())
                 return found
-        made, read = make()
+        with each_subtree_once():
+            made, read = make()
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / f"{stem}-{_fingerprint(read, self.replaced)}.json", made)
         _write(inputs, sorted(set(read)))
@@ -159,6 +161,38 @@ class Sources(NamedTuple):
         level = pragma.optimize or OptimizationLevel.from_string(self.optimize)
         settings = Settings(optimize=level, evm_version=pragma.evm_version or EVM_VERSION)
         return phases.CompilerData(file, bundle, settings, no_bytecode_metadata=True), read
+
+
+@contextmanager
+def each_subtree_once() -> Iterator[None]:
+    """Within it, the compiler's optimizer does not walk again what it left unchanged.
+
+    It is a function of a node and its parent's operation alone and starts over after every change,
+    which takes half of the time it takes to compile. The code is the same byte by byte.
+    """
+    from vyper.ir import optimizer
+
+    original = optimizer._optimize
+
+    def once(node: Any, parent: Any) -> tuple[bool, Any]:
+        operation = parent.value if parent is not None else None
+        known: set[Any] | None = node.__dict__.get("_unchanged_below")
+        if known is not None and operation in known:
+            return False, node
+        changed, result = original(node, parent)
+        if not changed and result is node:
+            node.__dict__.setdefault("_unchanged_below", set()).add(operation)
+        return changed, result
+
+    collects = gc.isenabled()
+    gc.disable()
+    optimizer._optimize = once
+    try:
+        yield
+    finally:
+        optimizer._optimize = original
+        if collects:
+            gc.enable()
 
 
 def _end(layout: dict[str, Any]) -> int:

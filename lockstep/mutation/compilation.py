@@ -1,55 +1,21 @@
 """Compile a mutant once, and only what it can have changed."""
 
-import gc
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from vyper.compiler.settings import anchor_settings
-from vyper.ir import optimizer
 
-from lockstep.compiler import Sources
+from lockstep.compiler import Sources, each_subtree_once
 
 
 class InvalidMutant(Exception):
     """The compiler refuses it."""
 
 
-@contextmanager
-def _each_subtree_once() -> Iterator[None]:
-    """Within it, the compiler's optimizer does not walk again what it left unchanged.
-
-    It is a function of a node and its parent's operation alone and starts over after every change,
-    which takes half of the time it takes to compile. The code is the same byte by byte.
-    """
-    original = optimizer._optimize
-
-    def once(node: Any, parent: Any) -> tuple[bool, Any]:
-        operation = parent.value if parent is not None else None
-        known: set[Any] | None = node.__dict__.get("_unchanged_below")
-        if known is not None and operation in known:
-            return False, node
-        changed, result = original(node, parent)
-        if not changed and result is node:
-            node.__dict__.setdefault("_unchanged_below", set()).add(operation)
-        return changed, result
-
-    collects = gc.isenabled()
-    gc.disable()
-    optimizer._optimize = once
-    try:
-        yield
-    finally:
-        optimizer._optimize = original
-        if collects:
-            gc.enable()
-
-
 def compile_initcode(path: str, root: Path, overrides: Mapping[str, str]) -> bytes:
     """Initcode of root/path without metadata; raises InvalidMutant with the compiler's words."""
-    with _each_subtree_once():
+    with each_subtree_once():
         try:
             data, _ = Sources.of(path, root, overrides).load()
             with anchor_settings(data.settings):

@@ -225,17 +225,20 @@ def test_the_same_seed_gives_the_same_report(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_planted_divergence_exits_1_and_is_written_down(run: Run, tmp_path: Path) -> None:
-    market = "contracts/PerpMarket.vy"
-    source = (ROOT / market).read_text()
-    right = "price=marks.price,\n        price_time=marks.price_time,"
+    feed = "contracts/SignedPriceFeed.vy"
+    source = (ROOT / feed).read_text()
+    right = "price=price, confidence=confidence, price_time=header.price_time"
     assert source.count(right) == 1
-    wrong = source.replace(right, "price=marks.price_time,\n        price_time=marks.price,")
-    planted = PerpAdapter(overrides={market: wrong})
-    command = fuzz_command(lambda _: (planted, [{"decimals": 6}]), about="Planted.")
+    wrong = source.replace(
+        right, "price=confidence, confidence=price, price_time=header.price_time"
+    )
+    planted = PerpAdapter(overrides={feed: wrong})
+    config = {"decimals": 6, "feed": "signed"}
+    command = fuzz_command(lambda _: (planted, [config]), about="Planted.")
     result = run("--steps=100", "--report=report.json", command=command, name="")
     assert result.code == 1, result.out
     assert "DIVERGENCE" in result.out
-    assert "PriceUpdated" in result.out
+    assert "PricePublished" in result.out
     divergence = json.loads((tmp_path / "report.json").read_text())["divergence"]
     assert divergence["minimal"]
     assert len(divergence["steps"]) == 1

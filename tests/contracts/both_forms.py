@@ -100,6 +100,8 @@ class BothForms:
         self.engine = open_engine("revm")
         self.checker = Checker(PerpAdapter(overrides=overrides), self.engine, config, 0)
         self.twin = self.checker.twin
+        # The end of a test asks what is; what a transaction would do is tried in campaigns.
+        self.twin.views = self.twin.looks
         self.system = self.twin.system
         self.unit = 10**decimals
         self.now = GENESIS_TIME + 100

@@ -320,28 +320,6 @@ def test_edges() -> None:
     assert find_edge(lambda x: True, 0, 100) is None
 
 
-def test_compiler_overrides_and_cache(tmp_path: Path) -> None:
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "Main.vy").write_text(
-        "from modules import rate\n\n\n@external\ndef f() -> uint256:\n    return rate.ONE\n"
-    )
-    module = tmp_path / "modules" / "rate.vy"
-    module.write_text("ONE: constant(uint256) = 1\n")
-    plain = compile_vyper("Main.vy", root=tmp_path)
-    assert compile_vyper("Main.vy", root=tmp_path) == plain
-    entries = len(list((tmp_path / ".cache/lockstep").iterdir()))
-    two = "ONE: constant(uint256) = 2\n"
-    planted_two = compile_vyper("Main.vy", root=tmp_path, overrides={"modules/rate.vy": two})
-    assert planted_two.runtime != plain.runtime
-    assert len(list((tmp_path / ".cache/lockstep").iterdir())) == entries + 1
-    assert compile_vyper("Main.vy", root=tmp_path) == plain  # the tree was not touched
-    module.write_text(two)
-    assert compile_vyper("Main.vy", root=tmp_path).runtime == planted_two.runtime
-    assert compile_vyper(SOURCE, root=ROOT).slot("total") == 2
-    with pytest.raises(KeyError, match="no storage variable 'nothing'"):
-        plain.slot("nothing")
-
-
 def test_blueprint_can_be_deployed_from(tmp_path: Path) -> None:
     (tmp_path / "Factory.vy").write_text(
         "@external\ndef make(target: address, first: uint256) -> address:\n"

@@ -197,10 +197,3 @@ def test_a_deployable_contains_what_its_functions_reach() -> None:
     functions = reached(ROOT / CONTRACT, ROOT)
     assert (CONTRACT, "_div_up") in functions
     assert (CONTRACT, "_div_down") not in functions
-
-
-def test_the_faster_compiler_writes_the_same_code() -> None:
-    from lockstep.compiler import compile_vyper
-
-    for path in (CONTRACT, "contracts/AggregatorPriceFeed.vy", "contracts/MarketFactory.vy"):
-        assert compile_initcode(path, ROOT, {}) == compile_vyper(path, root=ROOT).initcode
