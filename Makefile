@@ -51,6 +51,9 @@ RUN := scripts/_ci/run.sh
 # One more than cores: tests of live chains wait for much of their time.
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 WORKERS ?= $(shell expr $(CORES) + 1)
+# The stories run on two chains at once, each told whole.
+STORYTELLERS := $(shell expr $(CORES) / 4 \* 2)
+WHOLE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 help: ## Show this help
 	@awk 'BEGIN { FS = ":[^#]*## " } \
@@ -88,16 +91,18 @@ corpus: python ## List a corpus and replay it on the model (CORPUS=folder UPDATE
 	@$(RUN) options corpus CORPUS UPDATE
 
 test: python anvil cluster browser ## Run every test: unit, differential, stateful, parity, sizes, integration
-	@$(MAKE) --no-print-directory --jobs=2 sizes compile
+	@$(MAKE) --no-print-directory --jobs=2 suite compile
+	@echo "stories through ape, on its own chain and on anvil at once"
+	@$(MAKE) --no-print-directory --jobs=2 $(WHOLE) stories-test stories-foundry
+
+suite: size
 	@$(RUN) python -m pytest -p no:ape_test tests --ignore=tests/integration -n $(WORKERS) --dist worksteal
-	@$(RUN) ape test tests/integration -n $(CORES) --network ethereum:local:test
-	@$(RUN) ape test tests/integration -n $(CORES) --network ethereum:local:foundry
 
-sizes: python ## Show the size of every contract; one of 22,000 bytes is an error
-	@$(RUN) python scripts/_ci/check_sizes.py
-
-compile: python ## Compile the contracts for ape
+compile: python
 	@$(RUN) ape compile >/dev/null
+
+stories-%:
+	@$(RUN) ape test tests/integration -n $(STORYTELLERS) --network ethereum:local:$*
 
 gas: python ## Measure gas and compare with the recorded snapshot (UPDATE=1 records)
 	@$(RUN) options gas UPDATE
