@@ -19,7 +19,7 @@ from operations.monitor.records import Block, dump, load
 from operations.monitor.replica import Finding
 from operations.monitor.system import Given, Subject
 
-FORMAT = 1
+FORMAT = 2
 HEALTH_KEPT = 20_000  # blocks
 TABLES = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -31,6 +31,7 @@ CREATE TABLE blocks (
     record BLOB NOT NULL
 );
 CREATE TABLE health (number INTEGER PRIMARY KEY, record BLOB NOT NULL);
+CREATE TABLE checkpoints (number INTEGER PRIMARY KEY, source TEXT NOT NULL, state BLOB NOT NULL);
 CREATE TABLE findings (
     id INTEGER PRIMARY KEY,
     invariant TEXT NOT NULL,
@@ -147,10 +148,12 @@ class Database:
         ).fetchone()
         return row[0] if row else None
 
-    def blocks(self) -> Iterator[Block]:
-        """All of them, in order."""
+    def blocks(self, first: int = 0) -> Iterator[Block]:
+        """All of them from a number on, in order."""
         rows = self._connection.execute(
-            "SELECT number, hash, parent, timestamp, record FROM blocks ORDER BY number"
+            "SELECT number, hash, parent, timestamp, record FROM blocks WHERE number >= ? "
+            "ORDER BY number",
+            (first,),
         )
         for row in rows:
             yield load(*row)
@@ -192,7 +195,7 @@ class Database:
         """Forgets the blocks above a number: the chain no longer has them."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            for table in ("blocks", "health"):
+            for table in ("blocks", "health", "checkpoints"):
                 self._connection.execute(f"DELETE FROM {table} WHERE number > ?", (number,))
             self._connection.execute("UPDATE findings SET is_undone = 1 WHERE block > ?", (number,))
 
@@ -202,6 +205,39 @@ class Database:
             "SELECT record FROM health ORDER BY number DESC LIMIT ?", (count,)
         ).fetchall()
         return [json.loads(zlib.decompress(text)) for (text,) in reversed(rows)]
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def checkpoint(self, source: str, below: int) -> tuple[int, bytes] | None:
+        """Number and state of the newest one of this source that so many blocks follow."""
+        last = self.last()
+        row = self._connection.execute(
+            "SELECT number, state FROM checkpoints WHERE source = ? AND number <= ? "
+            "ORDER BY number DESC LIMIT 1",
+            (source, last[0] - below if last else -1),
+        ).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def newest_checkpoint(self, source: str) -> int | None:
+        """Its number."""
+        (number,) = self._connection.execute(
+            "SELECT MAX(number) FROM checkpoints WHERE source = ?", (source,)
+        ).fetchone()
+        return None if number is None else int(number)
+
+    def add_checkpoint(self, number: int, source: str, state: bytes, below: int) -> None:
+        """Those that nobody will go back to are forgotten: all that are older than the one which
+        is far enough `below` this block, and those of another source."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (number, source, state)
+            )
+            self._connection.execute(
+                "DELETE FROM checkpoints WHERE source != ? OR number < "
+                "(SELECT MAX(number) FROM checkpoints WHERE source = ? AND number <= ?)",
+                (source, source, number - below),
+            )
 
     # -- findings ----------------------------------------------------------------------------------
 

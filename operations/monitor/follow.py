@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from operations.monitor import checkpoint
 from operations.monitor.database import Database, Stored
 from operations.monitor.health import Broken, Record, health
 from operations.monitor.node import Gone, Header, Node
@@ -22,6 +23,7 @@ TRACED = 64  # transactions traced in one request, unless a single block has mor
 # Of the time, spent on checking sampled invariants at the head, due or not.
 CHECKING_SHARE = 0.1
 SHOWN = 2_000  # blocks whose health is at hand
+CHECKPOINT = 1_000  # blocks between two checkpoints
 # Of a health record of the past.
 PAST = ("block", "price", "breaker", "open_interest", "events")
 # A node behind others goes back for a moment: a chain that has become shorter is believed later.
@@ -54,6 +56,7 @@ class Follower:
         journal: int = JOURNAL,
         on_first: Callable[[list[Stored]], None] = lambda stored: None,
         clock: Callable[[], float] = time.monotonic,
+        checkpoint_every: int = CHECKPOINT,
     ) -> None:
         self.node = node
         self.database = database
@@ -65,6 +68,7 @@ class Follower:
         self._journal = journal
         self._on_first = on_first
         self._clock = clock
+        self._checkpoint_every = checkpoint_every
         self._batch = BATCH
         self._check_after = 0.0
         self._shorter_since: float | None = None
@@ -89,17 +93,40 @@ class Follower:
 
     def _rebuilt(self) -> Replica:
         """A replica of all blocks in the database."""
-        replica = Replica(
-            self.subject, self._given, self._artifacts, self._journal, self.node.views_again
-        )
         began, count = time.monotonic(), 0
-        for block in self.database.blocks():
+        replica = self._resumed()
+        for block in self.database.blocks(self._after(replica)):
             replica.apply(block, is_checking=False)
             count += 1
         if count:
             LOG.info("rebuilt %d blocks in %.1f s", count, time.monotonic() - began)
         self._reload()
         return replica
+
+    def _resumed(self) -> Replica:
+        """A replica as it was at a checkpoint that lies below the journal; an empty one if there is
+        none."""
+        found = self.database.checkpoint(checkpoint.source(), self._journal)
+        replica = self._empty()
+        if found is None:
+            return replica
+        for block in self.database.blocks():
+            replica.apply(block, is_checking=False)
+            if replica.system is not None:
+                break
+        number, state = found
+        try:
+            checkpoint.put_back(replica, next(self.database.blocks(number)), state)
+        except checkpoint.Unusable as error:
+            LOG.warning("the checkpoint at block %d is of no use, begun anew: %s", number, error)
+            return self._empty()
+        LOG.info("resumed from the checkpoint at block %d", number)
+        return replica
+
+    def _empty(self) -> Replica:
+        return Replica(
+            self.subject, self._given, self._artifacts, self._journal, self.node.views_again
+        )
 
     def _reload(self) -> None:
         """What is remembered of blocks, as the database has it."""
@@ -114,7 +141,10 @@ class Follower:
     @property
     def next_number(self) -> int:
         """Of the block that comes next."""
-        last = self.replica.last
+        return self._after(self.replica)
+
+    def _after(self, replica: Replica) -> int:
+        last = replica.last
         return self.subject.first_block if last is None else last.number + 1
 
     def step(self) -> int:
@@ -206,12 +236,24 @@ class Follower:
             assert self.replica.last is not None
             written.append((self.replica.last, record, findings))
         first = self.database.write(written)
+        self._keep_checkpoint()
         for _, record, _ in written:
             if record is not None:
                 self._show(record)
         self.progress.blocks += len(blocks)
         if first:
             self._on_first(first)
+
+    def _keep_checkpoint(self) -> None:
+        """After the last block, if it is time."""
+        replica = self.replica
+        if replica.system is None or replica.last is None:
+            return
+        number, source = replica.last.number, checkpoint.source()
+        newest = self.database.newest_checkpoint(source)
+        if newest is None or number - newest >= self._checkpoint_every:
+            state = checkpoint.taken(replica)
+            self.database.add_checkpoint(number, source, state, self._journal)
 
     def _fetched(self, headers: list[Header]) -> list[Block]:
         """The blocks. Without traces no more than one that reached the system, the last: the words

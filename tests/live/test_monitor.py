@@ -19,7 +19,7 @@ from web3 import Web3
 from lockstep.abi import selector
 from lockstep.errors import InputError
 from operations.manifest import read_manifest, write_manifest
-from operations.monitor import records
+from operations.monitor import checkpoint, records
 from operations.monitor.database import Database
 from operations.monitor.follow import Follower
 from operations.monitor.fuzz_market import NAME, FuzzMarket
@@ -29,6 +29,7 @@ from operations.monitor.replica import AGREEMENT, Replica
 from operations.monitor.system import Given, Subject
 from operations.monitor.watch import BROKEN, WELL, Options, artifacts_of, watch
 from operations.rpc import Policy, connect
+from python_model.evm import Contract
 from tests.live.faulty_rpc import FaultyNode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,6 +170,64 @@ def test_a_restart_rebuilds_the_model_without_the_node(market, follow):
     assert state_of(again.replica) == state_of(first.replica)
     assert again.latest == first.latest
     assert again.next_number == market.head + 1
+
+
+def test_a_restart_from_a_checkpoint_is_one_from_the_first_block(market, follow, database, caplog):
+    """The same words, counts and events, the same blocks to take back, the same from there on."""
+    caplog.set_level("INFO", "ringfence.monitor")
+    first = caught_up(follow(journal=4, checkpoint_every=10))
+    kept = rows(database, "SELECT number FROM checkpoints ORDER BY number")
+    assert len(kept) == 1 + (market.head - kept[0][0]) // 10  # and nothing that is too old
+    assert kept[0][0] <= market.head - 4
+    expected, counts, calls = (state_of(first.replica), counted(first.replica), first.replica.calls)
+    again = follow(url="http://127.0.0.1:9", journal=4)
+    assert "resumed from the checkpoint" in caplog.text
+    assert again.replica.depth == 4
+    assert (state_of(again.replica), again.latest) == (expected, first.latest)
+    assert (counted(again.replica), again.replica.calls) == (counts, calls)
+    again.replica.undo(4)
+    for block in again.database.blocks(again.next_number):
+        assert again.replica.apply(block) == []
+    assert state_of(again.replica) == expected
+    again = follow()
+    market.generate(40, seed=2)
+    caught_up(again)
+    assert state_of(again.replica) == state_of(rebuilt(again))
+    assert rows_of(again, "findings") == 0
+
+
+def counted(replica):
+    """What is told of the past: figures over all transactions, and events."""
+    figures = {name: getattr(replica.seen, name) for name in checkpoint.COUNTED}
+    return figures, list(replica.recent), replica._known
+
+
+def test_a_checkpoint_that_is_gone_back_behind_is_forgotten(market, follow, database):
+    first = caught_up(follow(journal=2, checkpoint_every=3))
+    (newest,) = rows(database, "SELECT MAX(number) FROM checkpoints")[0]
+    first.database.go_back(newest - 1)
+    assert rows(database, "SELECT MAX(number) FROM checkpoints")[0] < (newest,)
+    again = caught_up(follow(journal=2, checkpoint_every=3))
+    assert state_of(again.replica) == state_of(rebuilt(again))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "source = 'another version'",
+        "state = x'00'",
+        "state = (SELECT record FROM blocks LIMIT 1)",
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_costs_time_alone(market, follow, database, change, caplog):
+    caplog.set_level("INFO", "ringfence.monitor")
+    first = caught_up(follow(journal=4, checkpoint_every=10))
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(f"UPDATE checkpoints SET {change}")
+    again = follow(journal=4)
+    assert "resumed" not in caplog.text
+    assert f"rebuilt {market.head} blocks" in caplog.text
+    assert state_of(again.replica) == state_of(first.replica)
 
 
 def test_a_killed_monitor_skips_and_doubles_no_block(market, database, tmp_path):
@@ -472,7 +531,7 @@ def test_a_database_of_another_version_is_refused_and_kept(market, database):
     watch(market.web3, market.manifest(), Options(database, is_once=True))
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE about SET value = '99' WHERE key = 'format'")
-    with pytest.raises(InputError, match="format: '99' is not '1': it is of another version"):
+    with pytest.raises(InputError, match="format: '99' is not '2': it is of another version"):
         watch(market.web3, market.manifest(), Options(database, is_once=True))
     assert rows(database, "SELECT MAX(number) FROM blocks") == [(market.head,)]
 
@@ -555,6 +614,44 @@ def test_a_token_that_does_as_it_likes_makes_no_difference(feed):
             assert follower.replica.seen.live == market.twin.live
     finally:
         market.close()
+
+
+@pytest.mark.parametrize("feed", ["signed", "aggregator"])
+def test_a_checkpoint_holds_every_attribute_of_every_model(feed):
+    market = FuzzMarket({"decimals": 18, "feed": feed, "sequencer": True})
+    try:
+        assert market.generate(150, seed=4, besides=()) is None
+        with following(market) as follower:
+            to_head(follower)
+            blocks = list(follower.database.blocks())
+            replica = Replica(follower.subject, follower._given, follower._artifacts)
+            while replica.system is None:
+                replica.apply(blocks.pop(0), is_checking=False)
+            checkpoint.put_back(replica, blocks[-1], checkpoint.taken(follower.replica))
+            assert attributes(replica) == attributes(follower.replica)
+            assert state_of(replica) == state_of(follower.replica)
+    finally:
+        market.close()
+
+
+def attributes(replica):
+    """By contract: what each attribute is, other contracts by their address."""
+
+    def plain(value):
+        if isinstance(value, Contract):
+            return value.address
+        if isinstance(value, dict):
+            return {key: plain(held) for key, held in value.items()}
+        return list(map(plain, value)) if type(value) is tuple else value
+
+    return {
+        contract.address: {
+            name: (type(value), plain(value))
+            for name, value in contract.__dict__.items()
+            if not isinstance(value, checkpoint.WIRING)
+        }
+        for contract in replica.chain.contracts
+    }
 
 
 def test_a_lie_of_the_model_would_be_told_too(market, follow):
