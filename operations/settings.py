@@ -335,7 +335,7 @@ def _known(folder: Path) -> str:
 
 def _one_of(choices: Mapping[str, Any]) -> Callable[[Any], str]:
     def convert(value: Any) -> str:
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             raise ValueError(f"{value!r} is none of {', '.join(choices)}: choose one")
         return str(value)
 
@@ -346,7 +346,9 @@ def _whole(low: int, high: int, why: str = "") -> Callable[[Any], int]:
     def convert(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             reason = f" ({why})" if why else ""
-            raise ValueError(f"{value} is no whole number from {low} to {high}{reason}: change it")
+            remedy = "write it without quotes" if isinstance(value, str) else "change it"
+            shown = value if isinstance(value, Decimal) else repr(value)
+            raise ValueError(f"{shown} is no whole number from {low} to {high}{reason}: {remedy}")
         return value
 
     return convert
