@@ -14,7 +14,7 @@ from typing import Any
 from operations.codec import ROOT
 from operations.monitor.outside import Aggregator, Outside
 from operations.monitor.records import Block
-from operations.monitor.replica import Happened, Replica
+from operations.monitor.replica import COUNTED, Happened, Replica
 from python_model.configurator import ParamsProposal, PublishersProposal
 from python_model.evm import Chain, Contract, Event, Storage
 from python_model.invariants import Observation
@@ -37,17 +37,6 @@ RECORDS: dict[str, type[Any]] = {
     )
 }
 WIRING = (Aggregator, Chain, Outside)  # how the models are connected: not state
-COUNTED = (
-    "donated",
-    "pool_flow",
-    "pool_result",
-    "drawn",
-    "proposed_at",
-    "token_is_sound",
-    "turn",
-    "measured",
-    "earlier",
-)  # of an observation, over all transactions
 
 
 class Unusable(ValueError):

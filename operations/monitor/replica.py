@@ -630,8 +630,19 @@ class Replica:
         return found
 
 
-COPIED = ("donated",)
-FIGURES = (
+# What an observation holds besides the open positions: over all transactions, of the last one.
+COUNTED = (
+    "donated",
+    "pool_flow",
+    "pool_result",
+    "drawn",
+    "proposed_at",
+    "token_is_sound",
+    "turn",
+    "measured",
+    "earlier",
+)
+OF_LAST = (
     "action",
     "position_id",
     "ok",
@@ -640,23 +651,14 @@ FIGURES = (
     "sources",
     "changed",
     "altered",
-    "donated",
-    "pool_flow",
-    "pool_result",
-    "drawn",
-    "proposed_at",
-    "token_is_sound",
-    "turn",
     "market_was",
     "engine_was",
-    "measured",
-    "earlier",
 )
+COPIED = ("donated",)
 
 
 def _figures(seen: Observation) -> dict[str, Any]:
-    """What an observation holds besides the open positions."""
-    return _copied({name: getattr(seen, name) for name in FIGURES})
+    return _copied({name: getattr(seen, name) for name in COUNTED + OF_LAST})
 
 
 def _copied(figures: dict[str, Any]) -> dict[str, Any]:

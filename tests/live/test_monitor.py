@@ -25,7 +25,7 @@ from operations.monitor.follow import Follower
 from operations.monitor.fuzz_market import NAME, FuzzMarket
 from operations.monitor.lies import following, to_head
 from operations.monitor.node import Node
-from operations.monitor.replica import AGREEMENT, Replica
+from operations.monitor.replica import AGREEMENT, COUNTED, Replica
 from operations.monitor.system import Given, Subject
 from operations.monitor.watch import BROKEN, WELL, Options, artifacts_of, watch
 from operations.rpc import Policy, connect
@@ -198,7 +198,7 @@ def test_a_restart_from_a_checkpoint_is_one_from_the_first_block(market, follow,
 
 def counted(replica):
     """What is told of the past: figures over all transactions, and events."""
-    figures = {name: getattr(replica.seen, name) for name in checkpoint.COUNTED}
+    figures = {name: getattr(replica.seen, name) for name in COUNTED}
     return figures, list(replica.recent), replica._known
 
 
