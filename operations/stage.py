@@ -73,7 +73,7 @@ class Stage:
         self.system = deploy(self.engine, {**CONFIG, **changes}, self.artifacts)
         owner = ADDRESSES["owner_0"]
         lens = self.engine.deploy(self.artifacts["MarketLens"].initcode, owner)
-        self.address = f"http://127.0.0.1:{self.engine._http.port}"
+        self.address = self.engine.url
         self.web3: Web3 = connect(self.address, Policy(seconds=5.0))
         self.target: Target = target_at(self.web3, self.system.market.address, lens)
         if changes.get("feed") == "aggregator":

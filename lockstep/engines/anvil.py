@@ -4,11 +4,13 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lockstep.engines.base import (
     CHAIN_ID,
@@ -20,6 +22,8 @@ from lockstep.engines.base import (
     PlainMatches,
 )
 
+START_SECONDS = 20
+STOP_SECONDS = 5
 REMEDY = "run `npm install --no-save @foundry-rs/anvil@1.7.1`, or set ANVIL to the binary"
 
 
@@ -40,7 +44,52 @@ def find_anvil() -> str:
     return on_path
 
 
-def free_port() -> int:
+class AnvilNode:
+    """A process of anvil on a free port of the loopback interface. It does not outlive this
+    process, however that ends."""
+
+    # Then this process's end of the pipe is closed, and the node is told to go.
+    SCRIPT = 'exec 3<&0; "$0" "$@" 3<&- & n=$!; { read -r _; kill $n; } <&3 2>/dev/null & wait $n'
+
+    def __init__(
+        self, flags: str, output: IO[bytes] | int = subprocess.DEVNULL, binary: str | None = None
+    ) -> None:
+        port = _free_port()
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        address = ["--host", "127.0.0.1", "--port", str(port)]
+        self._process = subprocess.Popen(
+            ["sh", "-c", self.SCRIPT, binary or find_anvil(), *address, *flags.split()],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for us to handle, not for the node
+        )
+
+    def wait(self, ask: Callable[[], object], *away: type[Exception]) -> None:
+        """Until it can be asked without an error of these kinds; EngineError if that takes long."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                ask()
+                return
+            except away:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.close()
+                    raise EngineError(f"anvil did not start: {REMEDY}") from None
+                time.sleep(0.02)
+
+    def close(self) -> None:
+        """Ends it, and waits for that."""
+        try:
+            # A line, since a process forked meanwhile holds the pipe open.
+            self._process.communicate(b"\n", STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -55,31 +104,20 @@ class AnvilEngine(PlainMatches):
         self._gas = hex(gas_limit)
         self._time = GENESIS_TIME
         self._snapshots: list[tuple[str, int]] = []
-        port = free_port()
-        flags = f"--host 127.0.0.1 --port {port} --chain-id {CHAIN_ID} --accounts 1 --silent"
+        flags = f"--chain-id {CHAIN_ID} --accounts 1 --silent"
         flags += " --hardfork cancun --block-base-fee-per-gas 0 --gas-price 0 --auto-impersonate"
         flags += f" --gas-limit {max(gas_limit, GAS_LIMIT)} --timestamp {GENESIS_TIME}"
-        self._process = subprocess.Popen(
-            [binary or find_anvil(), *flags.split()],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us to handle, not for the node
-        )
-        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self._wait()
+        self._node = AnvilNode(flags, binary=binary)
+        self.url = self._node.url
+        self._http = http.client.HTTPConnection("127.0.0.1", self._node.port, timeout=60)
+        self._node.wait(self._greet, OSError, http.client.HTTPException)
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                self._rpc("eth_chainId")
-                return
-            except (OSError, http.client.HTTPException):
-                self._http.close()
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    self.close()
-                    raise EngineError(f"anvil did not start: {REMEDY}") from None
-                time.sleep(0.02)
+    def _greet(self) -> None:
+        try:
+            self._rpc("eth_chainId")
+        except (OSError, http.client.HTTPException):
+            self._http.close()
+            raise
 
     def _post(self, method: str, params: tuple[Any, ...]) -> dict[str, Any]:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
@@ -169,9 +207,4 @@ class AnvilEngine(PlainMatches):
 
     def close(self) -> None:
         self._http.close()
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._node.close()

@@ -3,7 +3,6 @@
 The chain's time is the tape's: a block every `step` seconds of it, `interval` of ours apart.
 """
 
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -13,17 +12,13 @@ from typing import Any
 from requests.exceptions import RequestException
 from web3 import HTTPProvider, Web3
 
-from lockstep.engines.anvil import REMEDY, find_anvil, free_port
+from lockstep.engines.anvil import AnvilNode
 from lockstep.engines.base import EngineError
 from operations.rpc import NodeError, Policy, patient
 
-START_SECONDS = 20
-STOP_SECONDS = 5
 GAS_LIMIT = 100_000_000  # a price that liquidates as much as one call may takes a few millions
 CALL_GAS = 2_000_000  # for anything a trader does
 TOGETHER = 16  # transactions of a block: what tracing one costs grows with their square
-# Whatever becomes of the demo, its end of the pipe is closed then, and the node goes too.
-UNTIL_CLOSED = '"$0" "$@" & read -r _; kill $!; wait $! 2>/dev/null'
 
 
 class LocalChain:
@@ -32,36 +27,17 @@ class LocalChain:
     def __init__(
         self, timestamp: int, chain_id: int, accounts: int, log: Path, policy: Policy
     ) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        flags = f"--host 127.0.0.1 --port {port} --chain-id {chain_id} --accounts {accounts}"
+        flags = f"--chain-id {chain_id} --accounts {accounts}"
         flags += f" --hardfork cancun --gas-limit {GAS_LIMIT} --timestamp {timestamp}"
         # A day of demonstration at two blocks a second; the states of a few minutes.
         flags += " --transaction-block-keeper 200000 --prune-history 2000"
         with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                ["sh", "-c", UNTIL_CLOSED, find_anvil(), *flags.split()],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is for us to handle, not for the node
-            )
+            self._node = AnvilNode(flags, output)
+        self.url = self._node.url
         self.web3 = patient(Web3(HTTPProvider(self.url)), policy)
-        self._wait()
-        self.accounts = [address.lower() for address in self.ask("eth_accounts")]
-
-    def _wait(self) -> None:
         probe = HTTPProvider(self.url, exception_retry_configuration=None)
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                probe.make_request("eth_chainId", [])
-                return
-            except RequestException:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    self.close()
-                    raise EngineError(f"anvil did not start: {REMEDY}") from None
-                time.sleep(0.02)
+        self._node.wait(lambda: probe.make_request("eth_chainId", []), RequestException)
+        self.accounts = [address.lower() for address in self.ask("eth_accounts")]
 
     def ask(self, method: str, *params: Any) -> Any:
         """The answer of the node, as it is."""
@@ -94,13 +70,7 @@ class LocalChain:
         self.ask("evm_mine")
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._node.close()
 
 
 def _fields(sender: str, to: str, data: bytes) -> dict[str, str]:

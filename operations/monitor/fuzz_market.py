@@ -56,7 +56,7 @@ class FuzzMarket:
         twin: Any = self.checker.twin
         self.twin = twin
         self.system: System = twin.system
-        self.url = f"http://127.0.0.1:{self.engine._http.port}"
+        self.url = self.engine.url
         self.web3 = Web3(Web3.HTTPProvider(self.url))
         self.now: int = self.system.chain.timestamp
 

@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 import signal
-import subprocess
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +11,7 @@ from pathlib import Path
 from eth_account import Account
 from web3 import Web3
 
-from lockstep.engines.anvil import find_anvil, free_port
+from lockstep.engines.anvil import AnvilNode
 from operations.accounts import LocalSigner
 from operations.deploy import deploy
 from operations.rpc import connect
@@ -34,19 +32,13 @@ FORK = multiprocessing.get_context("fork")  # no imports: a process in a tenth o
 @contextmanager
 def anvil(*flags: str) -> Iterator[Web3]:
     """A development chain on a free port, until the end of the block."""
-    port = free_port()
-    command = [find_anvil(), "--port", str(port), "--silent", *flags]
-    with subprocess.Popen(command, start_new_session=True) as process:
-        web3 = connect(f"http://127.0.0.1:{port}")
-        try:
-            deadline = time.monotonic() + 30
-            while not web3.is_connected():
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            yield web3
-        finally:
-            process.terminate()
+    node = AnvilNode(f"--silent {' '.join(flags)}")
+    web3 = connect(node.url)
+    try:
+        node.wait(lambda: web3.eth.chain_id, OSError)
+        yield web3
+    finally:
+        node.close()
 
 
 def url_of(web3: Web3) -> str:

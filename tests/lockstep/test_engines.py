@@ -1,6 +1,11 @@
 """The three engines agree with one another, and none of them lies about how a call ended."""
 
+import multiprocessing
 import random
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +15,7 @@ from lockstep import abi
 from lockstep.checker import Checker
 from lockstep.compiler import compile_vyper
 from lockstep.engines import ENGINES, GENESIS_TIME, Engine, EngineError, Outcome, open_engine
+from lockstep.engines.anvil import STOP_SECONDS, AnvilEngine
 from lockstep.engines.revm import RevmEngine
 from lockstep.step import Step
 
@@ -159,3 +165,50 @@ def test_out_of_gas_in_the_toy_is_a_halt(name: str) -> None:
     assert outcome.halted
     assert not outcome.ok
     engine.close()
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+OPENS_ANVIL = """
+import sys, time
+from lockstep.engines.anvil import AnvilEngine
+print(AnvilEngine().url.rpartition(":")[2], flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_process_takes_its_anvil_along() -> None:
+    with subprocess.Popen([sys.executable, "-c", OPENS_ANVIL], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        assert answers(port)
+        process.kill()
+    deadline = time.monotonic() + 10
+    while answers(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_anvil_ends_at_once_though_another_process_holds_its_pipe() -> None:
+    engine = open_engine("anvil")
+    assert isinstance(engine, AnvilEngine)
+    port = int(engine.url.rpartition(":")[2])
+    other = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    other.start()
+    began = time.monotonic()
+    engine.close()
+    assert time.monotonic() - began < STOP_SECONDS
+    assert not answers(port)
+    other.kill()
+    other.join()
+
+
+def test_an_anvil_that_does_not_start_is_told_with_a_remedy() -> None:
+    with pytest.raises(EngineError, match="anvil did not start: run `npm install"):
+        AnvilEngine(binary="false")
