@@ -237,9 +237,9 @@ class Node:
         if _is_gone(error):
             return Gone(text)
         if error.get("code") == NO_METHOD or "method" in text.lower():
+            remedy = "with its debug methods open" if method.startswith("debug_") else "that has it"
             return NotOffered(
-                f"{endpoint_name(self.web3)}: {method} is not offered ({text}): use a node with "
-                "its debug methods open"
+                f"{endpoint_name(self.web3)}: {method} is not offered ({text}): use a node {remedy}"
             )
         return NodeError(f"{endpoint_name(self.web3)}: {method}: {text}")
 
